@@ -1,0 +1,187 @@
+//! A request's head, checked to be text that our routes could have.
+
+use crate::denial::Denial;
+use contract::header::{EDGE_PREFIX, REQUEST_ID};
+
+/// Longer paths than this belong to no route of ours.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// An OAuth callback's query holds a code of the provider's length; this leaves ample room.
+const QUERY_BYTES_MAX: usize = 8192;
+
+/// A header as the host has it: name and value, as bytes.
+pub type RawHeader<'a> = (&'a [u8], &'a [u8]);
+
+/// A head whose headers are all text and whose path is clean.
+#[derive(Debug, Clone)]
+pub struct Head<'a> {
+    headers: Vec<(&'a str, &'a str)>,
+    pub method: &'a str,
+    /// Path and query, byte for byte as they will go upstream.
+    pub target: &'a str,
+    /// The path without its query.
+    pub path: &'a str,
+}
+
+impl<'a> Head<'a> {
+    pub fn read(raw: &[RawHeader<'a>]) -> Result<Self, Denial> {
+        let headers = raw
+            .iter()
+            .map(|(name, value)| Ok((text(name)?, text(value)?)))
+            .collect::<Result<Vec<_>, Denial>>()?;
+        let mut head = Self { headers, method: "", target: "", path: "" };
+        head.method = head.one(":method")?.ok_or(Denial::PathMalformed)?;
+        head.target = head.one(":path")?.ok_or(Denial::PathMalformed)?;
+        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        if !is_clean_path(path) || !is_clean_query(query) {
+            return Err(Denial::PathMalformed);
+        }
+        if head.has("upgrade") || head.has(":protocol") {
+            return Err(Denial::Upgrade);
+        }
+        head.path = path;
+        Ok(head)
+    }
+
+    /// The value of a header that may occur once.
+    pub fn one(&self, name: &str) -> Result<Option<&'a str>, Denial> {
+        let mut values = self.headers.iter().filter(|header| header.0 == name);
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some((_, value)), None) => Ok(Some(value)),
+            (Some(_), Some(_)) => Err(Denial::HeaderDuplicated),
+        }
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|header| header.0 == name)
+    }
+
+    /// The headers that only the edge may set, and that the sender set all the same.
+    pub fn spoofed(&self) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().map(|header| header.0).filter(|name| name.starts_with(EDGE_PREFIX))
+    }
+}
+
+/// Envoy's name for the request. It is found apart from [`Head::read`], so that the refusal of an
+/// unreadable head can carry it.
+pub fn request_id(raw: &[RawHeader<'_>]) -> Option<String> {
+    let (_, value) = raw.iter().find(|(name, _)| *name == REQUEST_ID.as_bytes())?;
+    text(value).ok().map(str::to_owned)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Denial> {
+    str::from_utf8(bytes).map_err(|_not_utf8| Denial::HeaderNotText)
+}
+
+/// A list of what is good, because lists of what is bad are never complete: no percent-encoding, so
+/// no `%2f` and no `%2e`; no `;`, no backslash, no empty segment and no dot segment.
+fn is_clean_path(path: &str) -> bool {
+    let is_path_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    path.len() <= PATH_BYTES_MAX
+        && path.bytes().all(is_path_byte)
+        && path.strip_prefix('/').is_some_and(|segments| {
+            segments.is_empty()
+                || segments.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+        })
+}
+
+/// Visible ASCII. Control reads it; the edge passes it on as it is.
+fn is_clean_query(query: &str) -> bool {
+    query.len() <= QUERY_BYTES_MAX && query.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_path(target: &str, is_accepted: bool) {
+        let raw: [RawHeader<'_>; 2] = [(b":method", b"GET"), (b":path", target.as_bytes())];
+        let expected = if is_accepted { Ok(target) } else { Err(Denial::PathMalformed) };
+        assert_eq!(Head::read(&raw).map(|head| head.target), expected, "{target:?}");
+    }
+
+    #[test]
+    fn a_path_is_clean_when_nobody_could_read_it_in_two_ways() {
+        check_path("/", true);
+        check_path("/tenants/acme/connections", true);
+        check_path("/tenants/a.c-m_e~1/connections?limit=2&cursor=%2F%2e;//..", true);
+        check_path(&format!("/{}", "a".repeat(1023)), true);
+        check_path(&format!("/{}", "a".repeat(1024)), false);
+        check_path(&format!("/?{}", "a".repeat(8192)), true);
+        check_path(&format!("/?{}", "a".repeat(8193)), false);
+        for target in [
+            "",
+            "*",
+            "tenants",
+            "//",
+            "/tenants//acme",
+            "/tenants/",
+            "/tenants/./a",
+            "/tenants/../a",
+            "/tenants/a%2fb",
+            "/tenants/%2e%2e/a",
+            "/tenants/a;b",
+            "/tenants/a\\b",
+            "/tenants/a b",
+            "/tenants/a\tb",
+            "/tenants/\u{e9}",
+            "/tenants/a#b",
+            "/a?b c",
+            "/a?b\u{7f}",
+            "/a?\u{e9}",
+        ] {
+            check_path(target, false);
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_not_utf_8_is_refused_but_its_request_keeps_its_name() {
+        let raw: [RawHeader<'_>; 4] = [
+            (b":method", b"GET"),
+            (b":path", b"/health"),
+            (b"x-bin", b"\xff\xfe"),
+            (b"x-request-id", b"r-1"),
+        ];
+        assert_eq!(Head::read(&raw).map(|_| ()), Err(Denial::HeaderNotText));
+        assert_eq!(request_id(&raw).as_deref(), Some("r-1"));
+    }
+
+    #[test]
+    fn a_header_that_may_occur_once_is_refused_twice() {
+        let raw: [RawHeader<'_>; 4] =
+            [(b":method", b"GET"), (b":path", b"/health"), (b"x-a", b"1"), (b"x-a", b"1")];
+        let head = Head::read(&raw).unwrap();
+        assert_eq!(head.one("x-a"), Err(Denial::HeaderDuplicated));
+        assert_eq!(head.one("x-b"), Ok(None));
+        assert_eq!(head.one(":method"), Ok(Some("GET")));
+    }
+
+    #[test]
+    fn an_upgrade_is_refused_in_either_http_version() {
+        for name in [b"upgrade".as_slice(), b":protocol"] {
+            let raw: [RawHeader<'_>; 3] =
+                [(b":method", b"GET"), (b":path", b"/health"), (name, b"websocket")];
+            assert_eq!(Head::read(&raw).map(|_| ()), Err(Denial::Upgrade));
+        }
+    }
+
+    #[test]
+    fn a_connect_request_without_a_path_is_refused() {
+        let raw: [RawHeader<'_>; 2] = [(b":method", b"CONNECT"), (b":authority", b"a:1")];
+        assert_eq!(Head::read(&raw).map(|_| ()), Err(Denial::PathMalformed));
+    }
+
+    #[test]
+    fn headers_that_only_the_edge_may_set_are_found_by_their_prefix() {
+        let raw: [RawHeader<'_>; 4] = [
+            (b":method", b"GET"),
+            (b":path", b"/health"),
+            (b"x-connections-anything", b"1"),
+            (b"x-connection", b"1"),
+        ];
+        let spoofed: Vec<&str> = Head::read(&raw).unwrap().spoofed().collect();
+        assert_eq!(spoofed, ["x-connections-anything"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! One request from head to decision; the only caller of every other module.
+
+use crate::{
+    denial::{Denial, Refusal},
+    head::{self, Head, RawHeader},
+    identity::{self, Peer},
+    policy::{ListenerKind, Policy},
+    route::{self, Permit, Requirement},
+    upstream::{HeaderChange, Vouching},
+    verify::Verification,
+};
+use contract::keys::{KeyId, KeyRing};
+
+/// What the host knows about a request when its head has arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub headers: &'a [RawHeader<'a>],
+    pub peer: Peer<'a>,
+    pub secrets: Secrets<'a>,
+    /// Whether a body may follow.
+    pub has_body: bool,
+}
+
+/// The texts found at the places that the policy names, where there are any.
+#[derive(Clone, Copy, Default)]
+pub struct Secrets<'a> {
+    pub assertion_keys: Option<&'a [u8]>,
+    pub webhook_keys: Option<&'a [u8]>,
+}
+
+impl std::fmt::Debug for Secrets<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secrets(..)")
+    }
+}
+
+/// What the host does next.
+#[derive(Debug)]
+pub enum Step {
+    /// Let the request go, changed so.
+    Forward(Forward),
+    /// Hold head and body, and push the body's bytes.
+    Hold(Box<Held>),
+    /// Answer instead.
+    Refuse(Refusal),
+}
+
+/// A request that may go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Forward {
+    pub changes: Vec<HeaderChange>,
+}
+
+/// Facts for the access log. The tenant is told only once its grant passed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LogFacts {
+    pub route: Option<&'static str>,
+    pub principal: Option<String>,
+    pub tenant: Option<String>,
+}
+
+/// A request that waits for its body to be verified.
+#[derive(Debug)]
+pub struct Held {
+    verification: Verification,
+    vouching: Vouching,
+    request_id: Option<String>,
+}
+
+/// Decides on a request's head.
+pub fn begin(policy: &Policy, request: Request<'_>, now_ms: u64) -> (Step, LogFacts) {
+    let request_id = head::request_id(request.headers);
+    let mut facts = LogFacts::default();
+    let step = decide(policy, request, request_id.clone(), now_ms, &mut facts)
+        .unwrap_or_else(|denial| Step::Refuse(Refusal { denial, request_id }));
+    (step, facts)
+}
+
+fn decide(
+    policy: &Policy,
+    request: Request<'_>,
+    request_id: Option<String>,
+    now_ms: u64,
+    facts: &mut LogFacts,
+) -> Result<Step, Denial> {
+    let head = Head::read(request.headers)?;
+    let permit = permit(policy, &head, request.peer, facts)?;
+    let keys = read_keys(request.secrets.assertion_keys).ok_or(Denial::NoAssertionKey)?;
+    let is_signed = permit.route.requirement == Requirement::Signature;
+    let vouching = Vouching::new(keys, &head, permit, request_id.clone());
+    if !is_signed {
+        return Ok(Step::Forward(forward(vouching, None, now_ms)));
+    }
+    let webhook = policy.webhook.as_ref().ok_or(Denial::NoRoute)?;
+    let keys = read_keys(request.secrets.webhook_keys).ok_or(Denial::NoWebhookKey)?;
+    let verification = Verification::begin(&head, &keys, webhook.max_body_bytes)?;
+    let held = Held { verification, vouching, request_id };
+    if request.has_body {
+        Ok(Step::Hold(Box::new(held)))
+    } else {
+        // No body callback will come; waiting for one would hang the request.
+        Ok(held.finish(now_ms).map_or_else(Step::Refuse, Step::Forward))
+    }
+}
+
+/// Identity, route and grant, in this order, so that a caller without identity learns no routes.
+fn permit(
+    policy: &Policy,
+    head: &Head<'_>,
+    peer: Peer<'_>,
+    facts: &mut LogFacts,
+) -> Result<Permit, Denial> {
+    let principal = match policy.listener {
+        ListenerKind::Clients => Some(identity::identify(&policy.identity, peer)?),
+        ListenerKind::Public => None,
+    };
+    facts.principal = principal.as_ref().map(ToString::to_string);
+    let (route, tenant) = route::find(policy.listener, head.method, head.path)?;
+    facts.route = Some(route.name);
+    let permit = route::authorize(&policy.grants, principal, route, tenant)?;
+    facts.tenant = permit.tenant.as_ref().map(ToString::to_string);
+    if route.takes_json && !is_json(head.one("content-type")?) {
+        return Err(Denial::NotJson);
+    }
+    Ok(permit)
+}
+
+impl Held {
+    /// Takes the next bytes of the body.
+    pub fn update(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
+        self.verification
+            .update(chunk)
+            .map_err(|denial| Refusal { denial, request_id: self.request_id.clone() })
+    }
+
+    /// Ends the body. The assertion is made now: a body that trickles in for a minute would make an
+    /// older one stale.
+    pub fn finish(self, now_ms: u64) -> Result<Forward, Refusal> {
+        let Self { verification, vouching, request_id } = self;
+        match verification.finish() {
+            Ok(body) => Ok(forward(vouching, Some(body.key().clone()), now_ms)),
+            Err(denial) => Err(Refusal { denial, request_id }),
+        }
+    }
+}
+
+fn forward(vouching: Vouching, webhook_key: Option<KeyId>, now_ms: u64) -> Forward {
+    Forward { changes: vouching.vouch(webhook_key, now_ms) }
+}
+
+fn read_keys(text: Option<&[u8]>) -> Option<KeyRing> {
+    KeyRing::parse(text?).ok()
+}
+
+fn is_json(content_type: Option<&str>) -> bool {
+    content_type
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+}
