@@ -1,0 +1,137 @@
+//! Reads settings one by one and collects what is wrong with each, so that one restart mends them all.
+
+use super::Environment;
+use contract::keys::KeyRing;
+use secrecy::SecretString;
+use std::{collections::BTreeMap, fmt, str::FromStr};
+use url::Url;
+
+/// Every setting that is missing or malformed, with its mend. It quotes no value.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidConfig(pub BTreeMap<String, String>);
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(problems) = self;
+        writeln!(formatter, "{} settings need attention:", problems.len())?;
+        for (name, problem) in problems {
+            writeln!(formatter, "  {name} {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+/// The environment and the problems found in it so far.
+pub(super) struct Settings<'a> {
+    environment: &'a Environment,
+    problems: BTreeMap<String, String>,
+}
+
+impl<'a> Settings<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Self {
+        Self { environment, problems: BTreeMap::new() }
+    }
+
+    /// Hands out what was read, if nothing was wrong.
+    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, InvalidConfig> {
+        match read {
+            Some(read) if self.problems.is_empty() => Ok(read),
+            Some(_) | None => Err(InvalidConfig(self.problems)),
+        }
+    }
+
+    /// A setting that is empty is not set: compose files and charts write empty ones.
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub(super) fn refuse(&mut self, name: &str, problem: &str) {
+        self.problems.insert(name.to_owned(), problem.to_owned());
+    }
+
+    /// A setting that must be there; `what` says what to set it to.
+    pub(super) fn text(&mut self, name: &str, what: &str) -> Option<String> {
+        let value = self.get(name).map(str::to_owned);
+        if value.is_none() {
+            self.refuse(name, &format!("is missing; set it to {what}"));
+        }
+        value
+    }
+
+    pub(super) fn parse<T: FromStr>(
+        &mut self,
+        name: &str,
+        default: Option<&'a str>,
+        what: &str,
+    ) -> Option<T> {
+        let Some(value) = self.get(name).or(default) else {
+            self.refuse(name, &format!("is missing; set it to {what}"));
+            return None;
+        };
+        let parsed = value.parse().ok();
+        if parsed.is_none() {
+            self.refuse(name, &format!("is malformed; set it to {what}"));
+        }
+        parsed
+    }
+
+    /// One of a few words; the first is the default.
+    pub(super) fn choose<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        let Some(value) = self.get(name) else { return choices.first().map(|(_, choice)| *choice) };
+        let chosen = choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice);
+        if chosen.is_none() {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            self.refuse(name, &format!("is malformed; set it to one of {}", words.join(", ")));
+        }
+        chosen
+    }
+
+    /// A web address.
+    pub(super) fn url(&mut self, name: &str, default: Option<&'a str>) -> Option<Url> {
+        let what = "a URL that begins with https:// or http://";
+        let url = self.parse::<Url>(name, default, what)?;
+        if matches!(url.scheme(), "https" | "http") && url.has_host() {
+            Some(url)
+        } else {
+            self.refuse(name, &format!("is malformed; set it to {what}"));
+            None
+        }
+    }
+
+    /// A web address without path and query.
+    pub(super) fn origin(&mut self, name: &str) -> Option<Url> {
+        let url = self.url(name, None)?;
+        if url.path() == "/" && url.query().is_none() && url.fragment().is_none() {
+            Some(url)
+        } else {
+            self.refuse(name, "is malformed; set it to a URL without path and query");
+            None
+        }
+    }
+
+    pub(super) fn secret(&mut self, name: &str, what: &str) -> Option<SecretString> {
+        self.text(name, what).map(SecretString::from)
+    }
+
+    pub(super) fn optional_secret(&self, name: &str) -> Option<SecretString> {
+        self.get(name).map(SecretString::from)
+    }
+
+    pub(super) fn keys(&mut self, name: &str) -> Option<KeyRing> {
+        let text =
+            self.text(name, "a random text of at least 16 characters, or id:text,id:text")?;
+        match KeyRing::parse(text.as_bytes()) {
+            Ok(keys) => Some(keys),
+            Err(unusable) => {
+                self.refuse(name, &format!("is unusable: {unusable}"));
+                None
+            }
+        }
+    }
+}

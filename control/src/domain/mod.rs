@@ -1,0 +1,11 @@
+//! What is true, whoever asks and wherever it is kept: values in, values out.
+
+pub mod audit;
+pub mod callback;
+pub mod connection;
+pub mod delivery;
+pub mod notification;
+pub mod profile;
+pub mod provider;
+pub mod signing;
+pub mod start;

@@ -1,0 +1,130 @@
+//! What a client application is told about a connection.
+
+use super::{
+    connection::{Connection, Reason, Status},
+    provider::Provider,
+};
+use chrono::{DateTime, Utc};
+use contract::id::{ConnectionId, EventId, TenantId};
+use serde::Serialize;
+
+/// What happened, by the names that client applications know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum EventType {
+    #[serde(rename = "connection.activated")]
+    Activated,
+    #[serde(rename = "connection.failed")]
+    Failed,
+    #[serde(rename = "connection.deleted")]
+    Deleted,
+}
+
+impl EventType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Activated => "connection.activated",
+            Self::Failed => "connection.failed",
+            Self::Deleted => "connection.deleted",
+        }
+    }
+}
+
+/// The body of a notification. The names down to `metadata` are the original service's.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification<'a> {
+    pub id: EventId,
+    pub r#type: EventType,
+    /// Dense per connection, from 1.
+    pub sequence: i64,
+    pub occurred_at: DateTime<Utc>,
+    pub connection_id: ConnectionId,
+    pub tenant_id: &'a TenantId,
+    pub oidc_sub: &'a str,
+    pub provider: &'a Provider,
+    pub status: Status,
+    pub reason: Option<Reason>,
+    pub requested_scopes: &'a [String],
+    /// What is known to be granted, else what was requested.
+    pub authorized_scopes: &'a [String],
+    /// Whether `authorizedScopes` is known: the vault tells granted scopes only with the token.
+    pub scopes_verified: bool,
+    pub provider_account_id: Option<&'a str>,
+    pub display_name: Option<&'a str>,
+    pub metadata: Metadata<'a>,
+    /// What the client application gave at the start.
+    pub client_metadata: &'a serde_json::Value,
+}
+
+/// How the user is shown at the provider.
+#[derive(Debug, Serialize)]
+pub struct Metadata<'a> {
+    pub username: Option<&'a str>,
+    pub avatar: Option<&'a str>,
+}
+
+impl<'a> Notification<'a> {
+    /// Tells that `connection`, as it stands after the change, went through `type`.
+    pub fn of(
+        connection: &'a Connection,
+        r#type: EventType,
+        id: EventId,
+        occurred_at: DateTime<Utc>,
+    ) -> Self {
+        let profile = &connection.profile;
+        Self {
+            id,
+            r#type,
+            sequence: connection.sequence,
+            occurred_at,
+            connection_id: connection.id,
+            tenant_id: &connection.tenant,
+            oidc_sub: &connection.sub,
+            provider: &connection.provider,
+            status: connection.status,
+            reason: connection.reason,
+            requested_scopes: &connection.requested_scopes,
+            authorized_scopes: &connection.requested_scopes,
+            scopes_verified: false,
+            provider_account_id: profile.account_id.as_deref(),
+            display_name: profile.display_name.as_deref(),
+            metadata: Metadata {
+                username: profile.username.as_deref(),
+                avatar: profile.avatar.as_deref(),
+            },
+            client_metadata: &connection.client_metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{connection::tests::connection, profile::Profile};
+
+    #[test]
+    fn a_notification_has_the_names_that_the_api_promises() {
+        let mut active = connection(Status::Active);
+        active.sequence = 3;
+        active.profile = Profile {
+            account_id: Some("583231".to_owned()),
+            display_name: Some("Ada".to_owned()),
+            username: Some("ada".to_owned()),
+            avatar: None,
+        };
+        let id = EventId::from_parts(0, &[0; 10]);
+        let at = DateTime::UNIX_EPOCH;
+        let notification = Notification::of(&active, EventType::Activated, id, at);
+        assert_eq!(
+            serde_json::to_string(&notification).unwrap(),
+            concat!(
+                r#"{"id":"00000000-0000-7000-8000-000000000000","type":"connection.activated","sequence":3,"#,
+                r#""occurredAt":"1970-01-01T00:00:00Z","connectionId":"00000000-0001-7101-8101-010101010101","#,
+                r#""tenantId":"acme","oidcSub":"user-1","provider":"github","status":"active","reason":null,"#,
+                r#""requestedScopes":["repo"],"authorizedScopes":["repo"],"scopesVerified":false,"#,
+                r#""providerAccountId":"583231","displayName":"Ada","#,
+                r#""metadata":{"username":"ada","avatar":null},"clientMetadata":{}}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! What a client application asks for when it starts a connection, checked field by field.
+
+use super::provider::{Catalogue, Provider};
+use contract::id::IntegrationId;
+use serde::Deserialize;
+
+/// OIDC Core, section 2: a `sub` has at most 255 ASCII characters; we count bytes and allow more.
+const SUB_BYTES_MAX: usize = 255;
+
+const SCOPES_MAX: usize = 100;
+const SCOPE_BYTES_MAX: usize = 255;
+
+/// What the client application wants back with each notification.
+const METADATA_BYTES_MAX: usize = 4096;
+
+/// A start as written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartRequest {
+    pub sub: String,
+    pub provider: String,
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    #[serde(default)]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(default)]
+    pub return_url: Option<String>,
+}
+
+/// A start that can be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    pub sub: String,
+    pub provider: Provider,
+    pub integration: IntegrationId,
+    pub scopes: Vec<String>,
+    pub metadata: serde_json::Value,
+}
+
+/// What is wrong with a start, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadStart {
+    #[error("sub must have 1 to {SUB_BYTES_MAX} bytes and no control characters")]
+    Sub,
+    #[error("provider must be one of: {configured}")]
+    Provider { configured: String },
+    #[error(
+        "scopes must be at most {SCOPES_MAX} texts of 1 to {SCOPE_BYTES_MAX} visible ASCII characters without commas"
+    )]
+    Scopes,
+    #[error("metadata must be an object of at most {METADATA_BYTES_MAX} bytes as JSON")]
+    Metadata,
+    #[error("returnUrl is not supported: this deployment finishes callbacks at Nango")]
+    ReturnUrl,
+}
+
+impl StartRequest {
+    pub fn check(self, catalogue: &Catalogue) -> Result<Start, BadStart> {
+        let Self { sub, provider, scopes, metadata, return_url } = self;
+        if !(1..=SUB_BYTES_MAX).contains(&sub.len()) || sub.contains(char::is_control) {
+            return Err(BadStart::Sub);
+        }
+        let found = provider.parse::<Provider>().ok().and_then(|provider| {
+            catalogue.integration(&provider).cloned().map(|integration| (provider, integration))
+        });
+        let Some((provider, integration)) = found else {
+            let names: Vec<&str> = catalogue.providers().map(Provider::as_str).collect();
+            return Err(BadStart::Provider { configured: names.join(", ") });
+        };
+        if scopes.len() > SCOPES_MAX || !scopes.iter().all(|scope| is_scope(scope)) {
+            return Err(BadStart::Scopes);
+        }
+        let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
+        if metadata.to_string().len() > METADATA_BYTES_MAX {
+            return Err(BadStart::Metadata);
+        }
+        if return_url.is_some() {
+            return Err(BadStart::ReturnUrl);
+        }
+        Ok(Start { sub, provider, integration, scopes, metadata })
+    }
+}
+
+/// Nango joins scopes by commas and splits them again, and a provider splits them at white space.
+fn is_scope(scope: &str) -> bool {
+    (1..=SCOPE_BYTES_MAX).contains(&scope.len())
+        && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(body: serde_json::Value, expected: Result<(), BadStart>) {
+        let mut catalogue = Catalogue::default();
+        catalogue.add("GITHUB", "github").unwrap();
+        let request: StartRequest = serde_json::from_value(body.clone()).unwrap();
+        assert_eq!(request.check(&catalogue).map(|_start| ()), expected, "{body}");
+    }
+
+    #[test]
+    fn a_start_needs_a_user_and_a_configured_provider() {
+        check(json!({"sub": "u", "provider": "github"}), Ok(()));
+        check(json!({"sub": "", "provider": "github"}), Err(BadStart::Sub));
+        check(json!({"sub": "u\n", "provider": "github"}), Err(BadStart::Sub));
+        check(json!({"sub": "u".repeat(256), "provider": "github"}), Err(BadStart::Sub));
+        let unknown = || Err(BadStart::Provider { configured: "github".to_owned() });
+        check(json!({"sub": "u", "provider": "GitHub"}), unknown());
+        check(json!({"sub": "u", "provider": "gitlab"}), unknown());
+    }
+
+    #[test]
+    fn a_scope_cannot_smuggle_in_another() {
+        let scopes = |scopes: &[&str]| json!({"sub": "u", "provider": "github", "scopes": scopes});
+        check(scopes(&["repo", "read:user", "https://a.example/auth#b"]), Ok(()));
+        check(scopes(&["repo,admin"]), Err(BadStart::Scopes));
+        check(scopes(&["repo admin"]), Err(BadStart::Scopes));
+        check(scopes(&["repo\tadmin"]), Err(BadStart::Scopes));
+        check(scopes(&[""]), Err(BadStart::Scopes));
+        check(scopes(&["a"; 101]), Err(BadStart::Scopes));
+    }
+
+    #[test]
+    fn metadata_is_bounded() {
+        let metadata = |length| json!({"sub": "u", "provider": "github", "metadata": {"a": "x".repeat(length)}});
+        check(metadata(4088), Ok(()));
+        check(metadata(4089), Err(BadStart::Metadata));
+    }
+
+    #[test]
+    fn a_return_url_that_would_be_ignored_is_refused() {
+        let body = json!({"sub": "u", "provider": "github", "returnUrl": "https://app.example/"});
+        check(body, Err(BadStart::ReturnUrl));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let body = json!({"sub": "u", "provider": "github", "scope": "repo"});
+        assert!(serde_json::from_value::<StartRequest>(body).is_err());
+    }
+}

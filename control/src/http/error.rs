@@ -1,0 +1,173 @@
+//! What a caller is told when something is refused or fails: the only place that knows status codes.
+
+use crate::{domain::start::BadStart, nango::NangoError, store::StoreError};
+use axum::{
+    extract::rejection::{BytesRejection, JsonRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use contract::problem::{MEDIA_TYPE, Problem};
+use std::any::Any;
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request did not come through the edge. It is told no more.
+    #[error("not vouched for")]
+    NotVouched,
+    /// The edge vouched for something else than this route needs.
+    #[error("no grant")]
+    NoGrant,
+    #[error("no such route")]
+    NoRoute,
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// It does not exist, or belongs to another tenant; nobody can tell which.
+    #[error("no such connection")]
+    NotFound,
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("{0}")]
+    NotJson(String),
+    #[error(transparent)]
+    BadStart(#[from] BadStart),
+    #[error(transparent)]
+    Nango(#[from] NangoError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a handler panicked")]
+    Panicked,
+}
+
+impl ApiError {
+    /// Status, stable code and title. The match has no last arm: a new failure does not compile until
+    /// somebody decides what the caller sees.
+    const fn words(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotVouched => (StatusCode::UNAUTHORIZED, "not_vouched", "Not vouched for"),
+            Self::NoGrant => (StatusCode::FORBIDDEN, "no_grant", "No grant"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No such route"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::BadRequest(_) | Self::BadStart(_) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request")
+            }
+            Self::TooLarge(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
+            }
+            Self::NotJson(_) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Unsupported media type",
+            ),
+            Self::Nango(NangoError::Unreachable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable")
+            }
+            Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
+                (StatusCode::BAD_GATEWAY, "vault_misconfigured", "Vault misconfigured")
+            }
+            Self::Store(StoreError::Unavailable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable")
+            }
+            Self::Store(StoreError::Corrupt(_)) | Self::Panicked => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+            }
+        }
+    }
+
+    /// What is wrong with this request, and how to mend it; nothing internal.
+    fn detail(&self) -> String {
+        let fixed = match self {
+            Self::BadRequest(_) | Self::BadStart(_) | Self::TooLarge(_) | Self::NotJson(_) => {
+                return self.to_string();
+            }
+            Self::NotVouched => "Call through the gateway.",
+            Self::NoGrant => "Ask the gateway's operator for a grant.",
+            Self::NoRoute | Self::MethodNotAllowed => "Check the path and method against the API.",
+            Self::NotFound => "This tenant has no such connection.",
+            Self::Nango(NangoError::Unreachable(_)) => {
+                "The token vault does not answer. Try again."
+            }
+            Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
+                "The token vault is not configured for this provider. Tell this service's operator."
+            }
+            Self::Store(StoreError::Unavailable(_)) => {
+                "Nothing was changed. Try again in a few seconds."
+            }
+            Self::Store(StoreError::Corrupt(_)) | Self::Panicked => {
+                "Nothing was changed. Tell this service's operator, with the request id."
+            }
+        };
+        fixed.to_owned()
+    }
+}
+
+/// An error on its way out; the request log adds the request id and writes the error down.
+#[derive(Clone)]
+pub(super) struct Failure {
+    pub(super) problem: Problem,
+    /// The whole chain, for our log only.
+    pub(super) chain: String,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, title) = self.words();
+        let problem = Problem::new(status.as_u16(), code, title, self.detail());
+        let failure = Failure { problem, chain: chain(&self) };
+        let mut response = status.into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+        }
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response.extensions_mut().insert(failure);
+        response
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain.push_str(": ");
+        chain.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    chain
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        let text = rejection.body_text();
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(text),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::NotJson(text),
+            _ => Self::BadRequest(text),
+        }
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(rejection.body_text()),
+            _ => Self::BadRequest(rejection.body_text()),
+        }
+    }
+}
+
+pub(super) async fn no_route() -> ApiError {
+    ApiError::NoRoute
+}
+
+pub(super) async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+pub(super) fn panicked(_payload: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::Panicked.into_response()
+}

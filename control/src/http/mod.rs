@@ -1,0 +1,76 @@
+//! What the edge may call, and what probes may call: every route on one page.
+
+mod callback;
+mod caller;
+mod connections;
+mod error;
+mod health;
+mod page;
+mod request_log;
+mod start;
+mod webhook;
+
+use crate::{
+    clock::Clock, domain::provider::Catalogue, mint::Mint, nango::NangoClient, store::Store,
+};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post},
+};
+use contract::keys::KeyRing;
+use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use error::ApiError;
+
+/// The largest body of a call by a client application.
+const CALL_BYTES_MAX: usize = 64 << 10;
+
+/// The largest webhook. The edge's policy is stricter or equal.
+const WEBHOOK_BYTES_MAX: usize = 1 << 20;
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    pub store: Store,
+    pub nango: Arc<NangoClient>,
+    pub catalogue: Arc<Catalogue>,
+    pub assertion_keys: Arc<KeyRing>,
+    pub clock: Clock,
+    pub mint: Mint,
+}
+
+/// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
+pub fn router(state: AppState) -> Router {
+    let webhook = post(webhook::handler).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
+    Router::new()
+        // Client applications.
+        .route("/tenants/{tenant}/connections", post(start::handler))
+        .route(
+            "/tenants/{tenant}/connections/{id}",
+            get(connections::get).delete(connections::delete),
+        )
+        // Browsers.
+        .route("/oauth/callback", get(callback::handler))
+        // Nango.
+        .route("/webhooks/nango", webhook)
+        // Whoever asks whether edge and control stand.
+        .route("/health", get(health::health))
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn(request_log::line))
+        .with_state(state)
+}
+
+/// Everything on the port for probes, which is never routed and shows no tenant's data.
+pub fn admin_router(store: Store) -> Router {
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .with_state(store)
+}

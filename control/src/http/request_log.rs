@@ -1,0 +1,49 @@
+//! One log line a request, and the request id in each problem. No query is ever written: it holds codes.
+
+use super::error::Failure;
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::Response,
+};
+use contract::header::REQUEST_ID;
+use std::time::Instant;
+
+/// Runs the request, completes a failure's body, and writes the line.
+pub(super) async fn line(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
+    let request_id =
+        request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    let failure = response.extensions_mut().remove::<Failure>();
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let error = failure.as_ref().map(|failure| failure.chain.as_str());
+    if status >= 500 {
+        tracing::error!(
+            request.id = request_id,
+            status,
+            duration_ms,
+            error,
+            "{method} {route} {status}"
+        );
+    } else {
+        tracing::info!(
+            request.id = request_id,
+            status,
+            duration_ms,
+            error,
+            "{method} {route} {status}"
+        );
+    }
+    if let Some(Failure { problem, .. }) = failure {
+        *response.body_mut() = Body::from(problem.with_request_id(request_id).to_json());
+    }
+    response
+}

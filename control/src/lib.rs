@@ -1,0 +1,22 @@
+//! The control service behind the edge. Data flows one way:
+//!
+//! [`http`] → [`domain`] → [`store`] → [`outbox`] → [`notifier`]
+//!
+//! A handler extracts, loads, lets [`domain`] decide, commits, and answers. State, audit line, event and
+//! delivery commit in one transaction; whatever must happen after it is a row that [`outbox`] works
+//! off, so that nothing that must happen lives only in memory. [`nango`] is the vault. [`app`] builds
+//! all of it; [`clock`] is the only reader of time, [`mint`] the only maker of ids, and [`config`] the
+//! only reader of settings.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod mint;
+pub mod nango;
+pub mod notifier;
+pub mod outbox;
+pub mod store;
+pub mod telemetry;
+pub mod tls;

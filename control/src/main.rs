@@ -1,0 +1,83 @@
+//! `control`: reads the environment, and serves or migrates.
+
+use clap::{Parser, Subcommand};
+use control::{
+    app,
+    clock::Clock,
+    config::{self, Config, Environment},
+    mint::Mint,
+    store::Store,
+    telemetry,
+};
+use std::{error::Error, process::ExitCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The control service of Connections.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Serve; what happens without a command.
+    Serve,
+    /// Bring the database up to date.
+    Migrate,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let environment: Environment = std::env::vars().collect();
+    let ended = match command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&environment).await,
+        Command::Migrate => migrate(&environment).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(environment: &Environment) -> Result<(), Box<dyn Error>> {
+    let config = Config::read(environment)?;
+    telemetry::init(config.log);
+    let stop = CancellationToken::new();
+    let mut terminated = signal(SignalKind::terminate())?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        asked.cancel();
+    });
+    app::run(config, stop).await?;
+    Ok(())
+}
+
+async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
+    let (log, database) = config::read_for_migration(environment)?;
+    telemetry::init(log);
+    let store = Store::new(database.0, Mint::new(Clock::system()));
+    store.migrate().await?;
+    tracing::info!("the database is up to date");
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "whoever starts the service reads why it does not start")]
+fn tell(error: &dyn Error) {
+    eprintln!("control cannot go on: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because {cause}");
+        source = cause.source();
+    }
+}

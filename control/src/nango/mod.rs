@@ -1,0 +1,275 @@
+//! Nango, the vault: one method for each call we make.
+//!
+//! Nothing that Nango says of a token has a place in the types of [`wire`], and its error pages and
+//! texts stay here: they come from a provider or its user, and may hold anything.
+
+mod wire;
+
+use crate::{
+    config::NangoConfig,
+    domain::{
+        profile::{Mapping, Profile},
+        start::Start,
+    },
+};
+use contract::{
+    id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
+    nango::tag,
+};
+use reqwest::{
+    RequestBuilder, Response, StatusCode,
+    header::{CONTENT_TYPE, LOCATION},
+};
+use secrecy::{ExposeSecret, SecretString};
+use std::{collections::BTreeMap, time::Duration};
+use url::Url;
+
+/// How long one call may take. Nango answers in milliseconds when it is well.
+const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nango closes idle connections after 61 s; reusing one at that moment would fail a call for nothing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// A user waits for the notification that waits for this.
+const PROFILE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Nango sends ten thousand rows to whoever does not say. One connection has one, or a few by mistake.
+const LIST_LIMIT: &str = "100";
+/// A longer answer is none of Nango's.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Why a call to Nango has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum NangoError {
+    /// No answer, or one that says to come back: 5xx, 429.
+    #[error("nango is unreachable: {0}")]
+    Unreachable(String),
+    /// Nango understood and said no.
+    #[error("nango refused with {status} {code}")]
+    Refused { status: u16, code: String },
+    /// Nango said something that we do not understand.
+    #[error("nango answered what it never should: {0}")]
+    Malformed(&'static str),
+}
+
+impl NangoError {
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { .. } | Self::Malformed(_) => false,
+        }
+    }
+}
+
+/// Where to send the user, and how the callback will be recognised.
+#[derive(Debug)]
+pub struct Authorization {
+    /// The provider's own URL, byte for byte.
+    pub url: String,
+    pub state: String,
+}
+
+/// A connection of ours as the vault lists it: all of this is in tags, which only the holder of our API
+/// key can write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub tenant: TenantId,
+    pub connection: ConnectionId,
+    /// The attempt that made it.
+    pub attempt: AttemptId,
+    pub id: NangoConnectionId,
+    pub integration: IntegrationId,
+}
+
+/// By which of its names a connection is looked up.
+#[derive(Debug, Clone, Copy)]
+pub enum LookUp<'a> {
+    Ours(ConnectionId),
+    Nangos(&'a NangoConnectionId),
+}
+
+/// A client of one Nango environment.
+#[derive(Debug)]
+pub struct NangoClient {
+    http: reqwest::Client,
+    config: NangoConfig,
+}
+
+impl NangoClient {
+    pub fn new(config: NangoConfig) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build()?;
+        Ok(Self { http, config })
+    }
+
+    /// Where browsers finish a callback that was received here: Nango's own callback.
+    pub fn callback(&self, raw_query: &str) -> String {
+        format!("{}?{raw_query}", self.url(&["oauth", "callback"]))
+    }
+
+    /// Opens an authorisation, and reads from Nango's redirect where the user must go.
+    pub async fn authorize(
+        &self,
+        start: &Start,
+        tenant: &TenantId,
+        connection: ConnectionId,
+        attempt: AttemptId,
+    ) -> Result<Authorization, NangoError> {
+        let request =
+            wire::CreateSession::new(start, self.tags(start, tenant, connection, attempt));
+        let url = self.url(&["connect", "sessions"]);
+        let session: wire::CreatedSession =
+            read_json(self.as_us(self.http.post(url)).json(&request)).await?;
+        let url = self.url(&["oauth", "connect", start.integration.as_str()]);
+        let token = session.data.token.expose_secret();
+        let answer = send(self.http.get(url).query(&[("connect_session_token", token)])).await?;
+        if answer.status() != StatusCode::FOUND {
+            return Err(refusal(answer).await);
+        }
+        let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        wire::read_location(location.unwrap_or_default(), &self.config.callback_url)
+    }
+
+    /// The connections of ours that the vault lists under a name, the oldest first. The list never
+    /// carries credentials.
+    pub async fn look_up(&self, name: LookUp<'_>) -> Result<Vec<Listed>, NangoError> {
+        let (parameter, value) = match name {
+            LookUp::Ours(id) => (format!("tags[{}]", tag::CONNECTION_REF), id.to_string()),
+            LookUp::Nangos(id) => ("connectionId".to_owned(), id.to_string()),
+        };
+        let query = [(parameter.as_str(), value.as_str()), ("limit", LIST_LIMIT)];
+        let request = self.http.get(self.url(&["connections"])).query(&query);
+        let list: wire::List = read_json(self.as_us(request)).await?;
+        let newest_first = list.connections.iter();
+        Ok(newest_first.rev().filter_map(|row| row.ours(&self.config.instance)).collect())
+    }
+
+    /// Deletes a connection at the vault; one that is already gone is deleted.
+    pub async fn delete(
+        &self,
+        integration: &IntegrationId,
+        id: &NangoConnectionId,
+    ) -> Result<(), NangoError> {
+        let url = self.url(&["connections", id.as_str()]);
+        let query = [("provider_config_key", integration.as_str())];
+        match read_json::<wire::Deleted>(self.as_us(self.http.delete(url)).query(&query)).await {
+            Ok(_deleted) => Ok(()),
+            Err(NangoError::Refused { status: 400 | 404, code })
+                if matches!(code.as_str(), "unknown_connection" | "not_found") =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who the user is at the provider; nothing, where nobody may ask or the provider does not say.
+    pub async fn profile(
+        &self,
+        mapping: &Mapping,
+        integration: &IntegrationId,
+        id: &NangoConnectionId,
+    ) -> Result<Option<Profile>, NangoError> {
+        let Some(key) = &self.config.profile_key else { return Ok(None) };
+        let path: Vec<&str> = std::iter::once("proxy").chain(mapping.path.split('/')).collect();
+        let request = self
+            .http
+            .get(self.url(&path))
+            .header("provider-config-key", integration.as_str())
+            .header("connection-id", id.as_str())
+            .timeout(PROFILE_TIMEOUT);
+        let answer: serde_json::Value = read_json(authorized(request, key)).await?;
+        Ok(mapping.read(&answer))
+    }
+
+    /// All of them, always: Nango replaces the whole set with what a session carries.
+    fn tags(
+        &self,
+        start: &Start,
+        tenant: &TenantId,
+        connection: ConnectionId,
+        attempt: AttemptId,
+    ) -> BTreeMap<&'static str, String> {
+        [
+            (tag::CONNECTION_REF, connection.to_string()),
+            (tag::ATTEMPT, attempt.to_string()),
+            (tag::TENANT_ID, tenant.to_string()),
+            (tag::END_USER_ID, start.sub.clone()),
+            (tag::INSTANCE, self.config.instance.clone()),
+        ]
+        .into()
+    }
+
+    fn as_us(&self, request: RequestBuilder) -> RequestBuilder {
+        authorized(request, &self.config.secret_key)
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.config.api_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+}
+
+fn authorized(request: RequestBuilder, key: &SecretString) -> RequestBuilder {
+    request.bearer_auth(key.expose_secret())
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, NangoError> {
+    // The error's URL would hold a connect-session token.
+    request.send().await.map_err(|error| NangoError::Unreachable(error.without_url().to_string()))
+}
+
+/// Sends a request and reads a success as JSON. The type is checked first: a Nango that ships its
+/// dashboard answers unknown paths with 200 and HTML.
+async fn read_json<T: serde::de::DeserializeOwned>(
+    request: RequestBuilder,
+) -> Result<T, NangoError> {
+    let answer = send(request).await?;
+    if !answer.status().is_success() {
+        return Err(refusal(answer).await);
+    }
+    if !is_json(&answer) {
+        return Err(NangoError::Malformed("a success that is not JSON"));
+    }
+    let body = read_body(answer).await?;
+    serde_json::from_slice(&body).map_err(|_unexpected| NangoError::Malformed("unexpected JSON"))
+}
+
+/// What a failed answer means. Only Nango's own error code is kept of it.
+async fn refusal(answer: Response) -> NangoError {
+    let status = answer.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return NangoError::Unreachable(format!("it answered {status}"));
+    }
+    let is_json = is_json(&answer);
+    let code = match read_body(answer).await {
+        Ok(body) if is_json => wire::error_code(&body),
+        Ok(_html) => None,
+        Err(error) => return error,
+    };
+    let code = code.unwrap_or_else(|| "unknown".to_owned());
+    NangoError::Refused { status: status.as_u16(), code }
+}
+
+fn is_json(answer: &Response) -> bool {
+    let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.starts_with("application/json"))
+}
+
+async fn read_body(mut answer: Response) -> Result<Vec<u8>, NangoError> {
+    let mut body = Vec::new();
+    let unreachable =
+        |error: reqwest::Error| NangoError::Unreachable(error.without_url().to_string());
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(NangoError::Malformed("an answer without end"));
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,247 @@
+//! Connections: the rows, and how a new one comes to be.
+
+use super::{As, Store, StoreError, read};
+use crate::domain::{
+    audit::{Actor, AuditAction},
+    callback::state_hash,
+    connection::{Connection, Reason, Status},
+    profile::Profile,
+    start::Start,
+};
+use chrono::{DateTime, Utc};
+use contract::id::{AttemptId, AuditId, ConnectionId, NangoConnectionId, TenantId};
+use sqlx::{FromRow, Postgres, Transaction};
+use uuid::Uuid;
+
+/// A connection that was started at the vault and is not yet kept.
+#[derive(Debug)]
+pub struct NewConnection<'a> {
+    pub tenant: &'a TenantId,
+    pub id: ConnectionId,
+    pub attempt: AttemptId,
+    pub start: &'a Start,
+    /// The state in the authorisation URL.
+    pub state: &'a str,
+    pub at: DateTime<Utc>,
+    pub deadline_at: DateTime<Utc>,
+    pub actor: Actor,
+    pub request_id: Option<String>,
+}
+
+#[derive(Debug, FromRow)]
+struct Row {
+    tenant_id: String,
+    connection_id: Uuid,
+    sub: String,
+    provider: String,
+    integration_id: String,
+    status: String,
+    reason: Option<String>,
+    since: DateTime<Utc>,
+    checked_at: Option<DateTime<Utc>>,
+    version: i64,
+    sequence: i64,
+    open_attempt_id: Option<Uuid>,
+    nango_connection_id: Option<String>,
+    requested_scopes: Vec<String>,
+    client_metadata: serde_json::Value,
+    provider_account_id: Option<String>,
+    display_name: Option<String>,
+    username: Option<String>,
+    avatar: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for Connection {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let corrupt = |column: &str, text: &str| {
+            StoreError::Corrupt(format!("connections.{column} holds {text:?}"))
+        };
+        let status = Status::ALL.into_iter().find(|status| status.as_str() == row.status);
+        let reason = row.reason.as_deref().map(|text| {
+            let known = Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
+            known.ok_or_else(|| corrupt("reason", text))
+        });
+        let vault = row.nango_connection_id.as_deref();
+        Ok(Self {
+            tenant: read("connections.tenant_id", &row.tenant_id)?,
+            id: ConnectionId::from_uuid(row.connection_id),
+            sub: row.sub,
+            provider: read("connections.provider", &row.provider)?,
+            integration: read("connections.integration_id", &row.integration_id)?,
+            status: status.ok_or_else(|| corrupt("status", &row.status))?,
+            reason: reason.transpose()?,
+            since: row.since,
+            checked_at: row.checked_at,
+            version: row.version,
+            sequence: row.sequence,
+            open_attempt: row.open_attempt_id.map(AttemptId::from_uuid),
+            vault: vault.map(|id| read("connections.nango_connection_id", id)).transpose()?,
+            requested_scopes: row.requested_scopes,
+            client_metadata: row.client_metadata,
+            profile: Profile {
+                account_id: row.provider_account_id,
+                display_name: row.display_name,
+                username: row.username,
+                avatar: row.avatar,
+            },
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// Every column of a [`Row`], by primary key.
+macro_rules! select {
+    ($suffix:literal) => {
+        concat!(
+            "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since, checked_at,
+                 version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
+                 provider_account_id, display_name, username, avatar, created_at
+             FROM connections WHERE tenant_id = $1 AND connection_id = $2",
+            $suffix
+        )
+    };
+}
+
+impl Store {
+    /// A tenant's connection; nothing, whether it is another tenant's or nobody's.
+    pub async fn connection(
+        &self,
+        role: As<'_>,
+        tenant: &TenantId,
+        id: ConnectionId,
+    ) -> Result<Option<Connection>, StoreError> {
+        let mut tx = self.begin(role).await?;
+        let row: Option<Row> = sqlx::query_as(select!(""))
+            .bind(tenant.as_str())
+            .bind(id.as_uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        row.map(Connection::try_from).transpose()
+    }
+
+    /// The connections that the vault knows by this name: at most a few, of any tenant.
+    pub async fn connections_by_vault_name(
+        &self,
+        name: &NangoConnectionId,
+    ) -> Result<Vec<(TenantId, ConnectionId)>, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let rows: Vec<(String, Uuid)> = sqlx::query_as(
+            "SELECT tenant_id, connection_id FROM connections WHERE nango_connection_id = $1 LIMIT 10",
+        )
+        .bind(name.as_str())
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        rows.into_iter()
+            .map(|(tenant, id)| {
+                Ok((read("connections.tenant_id", &tenant)?, ConnectionId::from_uuid(id)))
+            })
+            .collect()
+    }
+
+    /// Keeps a start: connection, attempt, state and audit line, in one transaction.
+    pub async fn start(&self, new: NewConnection<'_>) -> Result<(), StoreError> {
+        let NewConnection { tenant, id, attempt, start, state, at, deadline_at, actor, request_id } =
+            new;
+        let mut tx = self.begin(As::Tenant(tenant)).await?;
+        sqlx::query(
+            "INSERT INTO connections (tenant_id, connection_id, sub, provider, integration_id, status, since, version,
+                sequence, open_attempt_id, requested_scopes, client_metadata, created_at)
+             VALUES ($1, $2, $3, $4, $5, 'pending', $6, 1, 0, $7, $8, $9, $6)",
+        )
+        .bind(tenant.as_str())
+        .bind(id.as_uuid())
+        .bind(&start.sub)
+        .bind(start.provider.as_str())
+        .bind(start.integration.as_str())
+        .bind(at)
+        .bind(attempt.as_uuid())
+        .bind(&start.scopes)
+        .bind(&start.metadata)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at)
+             VALUES ($1, $2, $3, 'open', $4, $5)",
+        )
+        .bind(tenant.as_str())
+        .bind(attempt.as_uuid())
+        .bind(id.as_uuid())
+        .bind(at)
+        .bind(deadline_at)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO callback_states (state_hash, tenant_id, attempt_id, connection_id) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(state_hash(state).as_slice())
+        .bind(tenant.as_str())
+        .bind(attempt.as_uuid())
+        .bind(id.as_uuid())
+        .execute(&mut *tx)
+        .await?;
+        let audit = AuditLine {
+            tenant,
+            connection: id,
+            actor: &actor,
+            action: AuditAction::Started,
+            request_id,
+            at,
+        };
+        self.write_audit(&mut tx, audit, serde_json::json!({ "provider": start.provider })).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Reads a connection and keeps others from changing it until the transaction ends.
+    pub(super) async fn lock(
+        tx: &mut Transaction<'static, Postgres>,
+        tenant: &TenantId,
+        id: ConnectionId,
+    ) -> Result<Option<Connection>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(select!(" FOR UPDATE"))
+            .bind(tenant.as_str())
+            .bind(id.as_uuid())
+            .fetch_optional(&mut **tx)
+            .await?;
+        row.map(Connection::try_from).transpose()
+    }
+
+    pub(super) async fn write_audit(
+        &self,
+        tx: &mut Transaction<'static, Postgres>,
+        line: AuditLine<'_>,
+        detail: serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let AuditLine { tenant, connection, actor, action, request_id, at } = line;
+        sqlx::query(
+            "INSERT INTO audit_events (tenant_id, audit_id, at, actor, action, connection_id, request_id, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(tenant.as_str())
+        .bind(self.mint.id(AuditId::from_parts).as_uuid())
+        .bind(at)
+        .bind(actor.to_string())
+        .bind(action.as_str())
+        .bind(connection.as_uuid())
+        .bind(request_id)
+        .bind(detail)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// One line of the trail, but for its detail.
+pub(super) struct AuditLine<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) connection: ConnectionId,
+    pub(super) actor: &'a Actor,
+    pub(super) action: AuditAction,
+    pub(super) request_id: Option<String>,
+    pub(super) at: DateTime<Utc>,
+}

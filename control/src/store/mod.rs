@@ -1,0 +1,148 @@
+//! All the SQL there is, by noun. A tenant's request goes in as that tenant, and row-level security
+//! stands behind every query of it.
+
+mod attempts;
+mod change;
+mod connections;
+mod deliveries;
+mod jobs;
+mod receipts;
+
+use crate::mint::Mint;
+use contract::id::TenantId;
+use sqlx::{
+    PgPool, Postgres, Transaction,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use std::time::Duration;
+
+pub use attempts::CallbackAttempt;
+pub use change::{Change, Changed, Settled};
+pub use connections::NewConnection;
+pub use deliveries::{ClaimedDelivery, Try};
+pub use jobs::{ClaimedJob, JobKind};
+pub use receipts::{ClaimedReceipt, Hint, NewReceipt, ReceiptOutcome};
+
+/// The folder `migrations`, built into the binary.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// What wakes the outbox. It is a hint: whoever misses it polls.
+const WAKE_CHANNEL: &str = "connections_outbox";
+
+/// A request that finds no connection to the database within this time is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A statement that takes longer than this is stuck, and so is whoever waits for its locks.
+const SESSION: [(&str, &str); 2] =
+    [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "20s")];
+
+/// Why a query has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row of our own breaks our rules.
+    #[error("the database holds what it never should: {0}")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let is_ours = matches!(
+            error,
+            sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::ColumnNotFound(_)
+        );
+        if is_ours { Self::Corrupt(error.to_string()) } else { Self::Unavailable(error) }
+    }
+}
+
+/// As whom a transaction reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub enum As<'a> {
+    Tenant(&'a TenantId),
+    Worker,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    mint: Mint,
+}
+
+impl Store {
+    /// Opens a pool; no connection is made yet.
+    pub fn new(options: PgConnectOptions, mint: Mint) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.options(SESSION));
+        Self { pool, mint }
+    }
+
+    pub const fn with_pool(pool: PgPool, mint: Mint) -> Self {
+        Self { pool, mint }
+    }
+
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        MIGRATIONS.run(&self.pool).await
+    }
+
+    /// Whether every migration of this binary was applied; an error, when nobody can say.
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let applied: Vec<i64> =
+            match sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+                .fetch_all(&self.pool)
+                .await
+            {
+                Ok(applied) => applied,
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+                    Vec::new()
+                }
+                Err(error) => return Err(error.into()),
+            };
+        Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
+    }
+
+    /// Listens for the outbox's wake-ups.
+    pub async fn listen(&self) -> Result<PgListener, StoreError> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen(WAKE_CHANNEL).await?;
+        Ok(listener)
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn begin(&self, role: As<'_>) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let (role, tenant) = match role {
+            As::Tenant(tenant) => ("connections_api", tenant.as_str()),
+            As::Worker => ("connections_worker", ""),
+        };
+        // Both are local to the transaction; the pooled connection forgets them at its end.
+        sqlx::query(
+            "SELECT set_config('role', $1, true), set_config('connections.tenant', $2, true)",
+        )
+        .bind(role)
+        .bind(tenant)
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx)
+    }
+}
+
+/// Wakes the outbox when the transaction commits, and not before.
+async fn wake(tx: &mut Transaction<'static, Postgres>) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_notify($1, '')").bind(WAKE_CHANNEL).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Reads a text that a migration's CHECK or a type of ours wrote.
+fn read<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_broken| StoreError::Corrupt(format!("{column} holds {text:?}")))
+}

@@ -1,0 +1,188 @@
+//! Receipts: webhooks that were taken, and the claims on those that are still to be confirmed.
+
+use super::{As, Store, StoreError, wake};
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::{
+    id::ReceiptId,
+    nango::{AuthHint, SimplifiedHint, Webhook},
+};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+/// A webhook that was verified at the edge.
+#[derive(Debug)]
+pub struct NewReceipt<'a> {
+    pub id: ReceiptId,
+    pub received_at: DateTime<Utc>,
+    pub request_id: Option<String>,
+    pub webhook_key: &'a str,
+    pub body_sha256: [u8; 32],
+    pub webhook: &'a Webhook,
+}
+
+/// What a receipt claims, as far as it says where to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    Auth(AuthHint),
+    Simplified(SimplifiedHint),
+}
+
+/// A receipt that one worker may confirm until its lease runs out.
+#[derive(Debug)]
+pub struct ClaimedReceipt {
+    pub id: ReceiptId,
+    pub lease: Uuid,
+    /// How often it was claimed before.
+    pub tries: usize,
+    pub hint: Hint,
+}
+
+/// How a receipt ends without a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiptOutcome {
+    /// Its kind says nothing about a connection's life.
+    Ignored,
+    /// No connection of ours is meant.
+    NoMatch,
+    /// It was looked up, and the vault does not bear it out.
+    Unconfirmed,
+    /// It was looked up, and says nothing that was not known.
+    NothingNew,
+}
+
+impl ReceiptOutcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignored => "ignored",
+            Self::NoMatch => "no_match",
+            Self::Unconfirmed => "unconfirmed",
+            Self::NothingNew => "nothing_new",
+        }
+    }
+}
+
+type Row = (Uuid, i32, String, Option<Json<serde_json::Value>>);
+
+impl Store {
+    /// Keeps what a webhook claims; what says nothing is settled at once. When this returns, the
+    /// webhook may be answered.
+    pub async fn take(&self, new: NewReceipt<'_>) -> Result<(), StoreError> {
+        let NewReceipt { id, received_at, request_id, webhook_key, body_sha256, webhook } = new;
+        let (kind, hint) = match webhook {
+            Webhook::Auth(hint) => ("auth", Some(serde_json::to_value(hint))),
+            Webhook::Simplified(hint) => ("simplified", Some(serde_json::to_value(hint))),
+            Webhook::Ignored { .. } => ("ignored", None),
+            Webhook::Unknown => ("unknown", None),
+        };
+        let hint = hint
+            .transpose()
+            .map_err(|error| StoreError::Corrupt(format!("a hint cannot be written: {error}")))?;
+        let outcome = hint.is_none().then_some(ReceiptOutcome::Ignored);
+        let mut tx = self.begin(As::Worker).await?;
+        sqlx::query(
+            "INSERT INTO receipts (receipt_id, received_at, request_id, webhook_key, body_sha256, kind, hint, outcome,
+                settled_at, due_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2)",
+        )
+        .bind(id.as_uuid())
+        .bind(received_at)
+        .bind(request_id)
+        .bind(webhook_key)
+        .bind(body_sha256.as_slice())
+        .bind(kind)
+        .bind(hint)
+        .bind(outcome.map(ReceiptOutcome::as_str))
+        .execute(&mut *tx)
+        .await?;
+        wake(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Claims the receipt that is due longest.
+    pub async fn claim_receipt(
+        &self,
+        at: DateTime<Utc>,
+        lease_for: TimeDelta,
+    ) -> Result<Option<ClaimedReceipt>, StoreError> {
+        let lease = self.mint.lease();
+        let mut tx = self.begin(As::Worker).await?;
+        // SKIP LOCKED: another worker's claim is passed over and not waited for.
+        let row: Option<Row> = sqlx::query_as(
+            "UPDATE receipts SET lease = $1, due_at = $3, tries = tries + 1
+             WHERE receipt_id = (
+                 SELECT receipt_id FROM receipts
+                 WHERE settled_at IS NULL AND due_at <= $2
+                 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+             )
+             RETURNING receipt_id, tries, kind, hint",
+        )
+        .bind(lease)
+        .bind(at)
+        .bind(lease_end(at, lease_for))
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        row.map(|(id, tries, kind, hint)| {
+            let hint = hint.map(|Json(hint)| hint).unwrap_or_default();
+            let hint = match kind.as_str() {
+                "auth" => serde_json::from_value(hint).map(Hint::Auth),
+                _ => serde_json::from_value(hint).map(Hint::Simplified),
+            };
+            Ok(ClaimedReceipt {
+                id: ReceiptId::from_uuid(id),
+                lease,
+                tries: usize::try_from(tries.saturating_sub(1)).unwrap_or_default(),
+                hint: hint.map_err(|error| {
+                    StoreError::Corrupt(format!("receipts.hint of {id}: {error}"))
+                })?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Ends a receipt that changes nothing.
+    pub async fn settle_receipt(
+        &self,
+        receipt: &ClaimedReceipt,
+        outcome: ReceiptOutcome,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        sqlx::query(
+            "UPDATE receipts SET settled_at = $3, outcome = $4, lease = NULL WHERE receipt_id = $1 AND lease = $2",
+        )
+        .bind(receipt.id.as_uuid())
+        .bind(receipt.lease)
+        .bind(at)
+        .bind(outcome.as_str())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Looks at a receipt again later.
+    pub async fn postpone_receipt(
+        &self,
+        receipt: &ClaimedReceipt,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        sqlx::query(
+            "UPDATE receipts SET due_at = $3, lease = NULL WHERE receipt_id = $1 AND lease = $2",
+        )
+        .bind(receipt.id.as_uuid())
+        .bind(receipt.lease)
+        .bind(due_at)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// When a claim made now comes due again by itself.
+pub(super) fn lease_end(at: DateTime<Utc>, lease_for: TimeDelta) -> DateTime<Utc> {
+    at.checked_add_signed(lease_for).unwrap_or(at)
+}
