@@ -1,15 +1,16 @@
 //! Every setting there is, read once from the environment that `main` passes in.
 
+mod read;
 mod settings;
 
 use crate::domain::{provider::Catalogue, signing::SigningSecret};
 use contract::keys::KeyRing;
 use secrecy::SecretString;
-use settings::Settings;
 use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use url::Url;
 
+pub use read::read_for_migration;
 pub use settings::InvalidConfig;
 
 /// The environment, as a value.
@@ -73,145 +74,6 @@ pub struct NotificationConfig {
     pub destination: Url,
     /// All of them sign, so that receivers can change over while either is valid.
     pub secrets: Vec<SigningSecret>,
-}
-
-impl Config {
-    pub fn read(environment: &Environment) -> Result<Self, InvalidConfig> {
-        let mut settings = Settings::new(environment);
-        let log = read_log(&mut settings);
-        let database = read_database(&mut settings);
-        let host = settings.parse("HOST", Some("0.0.0.0"), "an IP address to listen on");
-        let port = settings.parse("PORT", Some("3004"), "a port number");
-        let admin_port = settings.parse("ADMIN_PORT", Some("3005"), "a port number");
-        let assertion_keys = settings.keys("EDGE_ASSERTION_KEY");
-        let mtls = read_mtls(&mut settings);
-        let nango = read_nango(&mut settings);
-        let catalogue = read_catalogue(&mut settings, environment);
-        let notifications = read_notifications(&mut settings);
-        let read = || {
-            let host = host?;
-            Some(Self {
-                log: log?,
-                database: database?,
-                listen: SocketAddr::new(host, port?),
-                admin_listen: SocketAddr::new(host, admin_port?),
-                assertion_keys: assertion_keys?,
-                mtls,
-                nango: nango?,
-                catalogue,
-                notifications: notifications?,
-            })
-        };
-        let config = read();
-        settings.finish(config)
-    }
-}
-
-/// The settings that a migration needs, and no other.
-pub fn read_for_migration(
-    environment: &Environment,
-) -> Result<(LogConfig, Database), InvalidConfig> {
-    let mut settings = Settings::new(environment);
-    let log = read_log(&mut settings);
-    let database = read_database(&mut settings);
-    settings.finish(log.zip(database))
-}
-
-fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
-    let level = settings.parse("LOG_LEVEL", Some("info"), "one of error, warn, info, debug, trace");
-    let is_json = settings.choose("ENVIRONMENT", &[("production", true), ("development", false)]);
-    Some(LogConfig { level: level?, is_json: is_json? })
-}
-
-fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
-    const URL: &str = "postgres://user:password@host:port/database";
-    if settings.has("DATABASE_URL") {
-        let url = settings.parse::<Url>("DATABASE_URL", None, URL)?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            settings.refuse("DATABASE_URL", &format!("is malformed; set it to {URL}"));
-        }
-        return settings.parse("DATABASE_URL", None, URL).map(Database);
-    }
-    let host = settings.text("DB_HOST", "PostgreSQL's host, or DATABASE_URL instead of all DB_…");
-    let port = settings.parse("DB_PORT", Some("5432"), "a port number");
-    let user = settings.text("DB_USER", "the login role");
-    let password = settings.text("DB_PASSWORD", "the login role's password");
-    let database = settings.text("DB_DATABASE", "the database's name");
-    let options = PgConnectOptions::new_without_pgpass().host(&host?).port(port?);
-    Some(Database(options.username(&user?).password(&password?).database(&database?)))
-}
-
-fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
-    const NAMES: [&str; 3] = ["MTLS_CERT_PATH", "MTLS_KEY_PATH", "MTLS_CA_PATH"];
-    if !NAMES.iter().any(|name| settings.has(name)) {
-        return None;
-    }
-    let [certificate, key, ca] =
-        NAMES.map(|name| settings.text(name, "a PEM file; set all three MTLS_… or none"));
-    Some(MtlsFiles { certificate: certificate?.into(), key: key?.into(), ca: ca?.into() })
-}
-
-fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
-    let api_url = settings.url("NANGO_API_URL", Some("https://api.nango.dev"));
-    let secret_key = settings.secret("NANGO_SECRET_KEY", "Nango's API key of the environment");
-    let profile_key = settings.optional_secret("NANGO_PROFILE_KEY");
-    let callback_url = settings
-        .origin("PUBLIC_URL")
-        .and_then(|public_url| public_url.join("/oauth/callback").ok());
-    let instance = settings.parse::<contract::id::TenantId>(
-        "INSTANCE",
-        Some("default"),
-        "1 to 63 letters, digits, '.', '_' or '-'",
-    );
-    Some(NangoConfig {
-        api_url: api_url?,
-        secret_key: secret_key?,
-        profile_key,
-        callback_url: callback_url?,
-        instance: instance?.into(),
-    })
-}
-
-fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {
-    let mut catalogue = Catalogue::default();
-    for (name, value) in environment {
-        let Some(provider) = name.strip_suffix("_INTEGRATION_KEY") else { continue };
-        if let Err(malformed) = catalogue.add(provider, value.trim()) {
-            settings.refuse(name, &malformed.to_string());
-        }
-    }
-    if catalogue.is_empty() {
-        settings.refuse(
-            "<PROVIDER>_INTEGRATION_KEY",
-            "is missing; set at least one, such as GITHUB_INTEGRATION_KEY, to Nango's integration id",
-        );
-    }
-    catalogue
-}
-
-fn read_notifications(settings: &mut Settings<'_>) -> Option<NotificationConfig> {
-    let client_api_url = settings.url("CLIENT_API_URL", None);
-    let keys = settings.keys("NOTIFICATION_SIGNING_SECRET");
-    let secrets = keys?.iter().map(SigningSecret::read).collect::<Result<Vec<_>, _>>();
-    let secrets = match secrets {
-        Ok(secrets) => Some(secrets),
-        Err(malformed) => {
-            settings.refuse("NOTIFICATION_SIGNING_SECRET", &malformed.to_string());
-            None
-        }
-    };
-    let mut destination = client_api_url?;
-    if let Ok(mut path) = destination.path_segments_mut() {
-        path.pop_if_empty().extend(["webhooks", "connections"]);
-    }
-    Some(NotificationConfig { destination, secrets: secrets? })
-}
-
-impl fmt::Display for MtlsFiles {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { certificate, key, ca } = self;
-        write!(formatter, "{}, {}, {}", certificate.display(), key.display(), ca.display())
-    }
 }
 
 #[cfg(test)]

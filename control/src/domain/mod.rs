@@ -9,3 +9,4 @@ pub mod profile;
 pub mod provider;
 pub mod signing;
 pub mod start;
+pub mod transition;

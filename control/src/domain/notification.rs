@@ -100,7 +100,7 @@ impl<'a> Notification<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{connection::tests::connection, profile::Profile};
+    use crate::domain::{connection::fixture::connection, profile::Profile};
 
     #[test]
     fn a_notification_has_the_names_that_the_api_promises() {

@@ -5,7 +5,8 @@ use crate::{
     domain::{
         audit::Actor,
         callback::{self, Callback},
-        connection::{Event, Reason},
+        connection::Reason,
+        transition::Event,
     },
     store::{As, CallbackAttempt, Change, StoreError},
 };

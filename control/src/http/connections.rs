@@ -4,8 +4,9 @@ use super::{ApiError, AppState, caller::Caller};
 use crate::{
     domain::{
         audit::Actor,
-        connection::{Connection, Event, Reason, Status},
+        connection::{Connection, Reason, Status},
         provider::Provider,
+        transition::Event,
     },
     store::{As, Change, Changed},
 };

@@ -4,7 +4,8 @@ use super::{Outbox, STEP_LEASE, backoff};
 use crate::{
     domain::{
         audit::Actor,
-        connection::{Effect, Event},
+        connection::Connection,
+        transition::{Effect, Event},
     },
     nango::{LookUp, NangoError},
     store::{As, Change, ClaimedJob, JobKind, Settled, StoreError},
@@ -66,7 +67,7 @@ impl Outbox {
             at: self.clock.now(),
             settles: Some(Settled::Job { id: job.id, lease: job.lease }),
         };
-        let decide = |connection: &crate::domain::connection::Connection| {
+        let decide = |connection: &Connection| {
             event.map_or(Effect::Unchanged, |event| connection.apply(event))
         };
         self.store.change(As::Worker, change, decide).await?;

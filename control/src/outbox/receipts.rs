@@ -4,8 +4,9 @@ use super::{Outbox, STEP_LEASE, backoff};
 use crate::{
     domain::{
         audit::Actor,
-        connection::{Connection, Event, Status},
+        connection::{Connection, Status},
         profile::{Mapping, Profile},
+        transition::Event,
     },
     nango::{Listed, LookUp, NangoError},
     store::{As, Change, ClaimedReceipt, Hint, ReceiptOutcome, Settled, StoreError},

@@ -1,10 +1,11 @@
 //! The one commit of a transition: state, attempt, audit line, event, delivery, job and what it settles.
 
-use super::{As, Store, StoreError, connections::AuditLine, jobs::JobKind, wake};
+use super::{As, Store, StoreError, audit::AuditLine, jobs::JobKind, wake};
 use crate::domain::{
     audit::{Actor, AuditAction},
-    connection::{Connection, Effect, Reason, Transition},
+    connection::{Connection, Reason},
     notification::{EventType, Notification},
+    transition::{Effect, Transition},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{

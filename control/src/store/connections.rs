@@ -1,6 +1,6 @@
 //! Connections: the rows, and how a new one comes to be.
 
-use super::{As, Store, StoreError, read};
+use super::{As, Store, StoreError, audit::AuditLine, read};
 use crate::domain::{
     audit::{Actor, AuditAction},
     callback::state_hash,
@@ -9,7 +9,7 @@ use crate::domain::{
     start::Start,
 };
 use chrono::{DateTime, Utc};
-use contract::id::{AttemptId, AuditId, ConnectionId, NangoConnectionId, TenantId};
+use contract::id::{AttemptId, ConnectionId, NangoConnectionId, TenantId};
 use sqlx::{FromRow, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -210,38 +210,4 @@ impl Store {
             .await?;
         row.map(Connection::try_from).transpose()
     }
-
-    pub(super) async fn write_audit(
-        &self,
-        tx: &mut Transaction<'static, Postgres>,
-        line: AuditLine<'_>,
-        detail: serde_json::Value,
-    ) -> Result<(), StoreError> {
-        let AuditLine { tenant, connection, actor, action, request_id, at } = line;
-        sqlx::query(
-            "INSERT INTO audit_events (tenant_id, audit_id, at, actor, action, connection_id, request_id, detail)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(tenant.as_str())
-        .bind(self.mint.id(AuditId::from_parts).as_uuid())
-        .bind(at)
-        .bind(actor.to_string())
-        .bind(action.as_str())
-        .bind(connection.as_uuid())
-        .bind(request_id)
-        .bind(detail)
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
-    }
-}
-
-/// One line of the trail, but for its detail.
-pub(super) struct AuditLine<'a> {
-    pub(super) tenant: &'a TenantId,
-    pub(super) connection: ConnectionId,
-    pub(super) actor: &'a Actor,
-    pub(super) action: AuditAction,
-    pub(super) request_id: Option<String>,
-    pub(super) at: DateTime<Utc>,
 }

@@ -2,6 +2,7 @@
 //! stands behind every query of it.
 
 mod attempts;
+mod audit;
 mod change;
 mod connections;
 mod deliveries;
