@@ -67,7 +67,10 @@ impl ApiError {
             Self::Nango(NangoError::Unreachable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable")
             }
-            Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
+            Self::Nango(NangoError::Refused { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "provider_unavailable", "Provider unavailable")
+            }
+            Self::Nango(NangoError::Malformed(_)) => {
                 (StatusCode::BAD_GATEWAY, "vault_misconfigured", "Vault misconfigured")
             }
             Self::Store(StoreError::Unavailable(_)) => {
@@ -92,8 +95,11 @@ impl ApiError {
             Self::Nango(NangoError::Unreachable(_)) => {
                 "The token vault does not answer. Try again."
             }
-            Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
-                "The token vault is not configured for this provider. Tell this service's operator."
+            Self::Nango(NangoError::Refused { .. }) => {
+                "The token vault refuses this provider. Ask this service's operator to configure its integration."
+            }
+            Self::Nango(NangoError::Malformed(_)) => {
+                "The token vault answers what it never should. Tell this service's operator."
             }
             Self::Store(StoreError::Unavailable(_)) => {
                 "Nothing was changed. Try again in a few seconds."

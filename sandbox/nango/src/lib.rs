@@ -1,0 +1,201 @@
+//! A Nango that answers like the recorded one, and a provider behind it.
+//!
+//! It is for tests and the sandbox: it listens on loopback only, forgets everything when it ends, and
+//! issues tokens that open nothing. Its answers are held to the recordings in `contract/fixtures` by
+//! `tests/faithful.rs`, and like the real one it makes no promise about its webhooks: it repeats and
+//! delays them, and drops what was not taken. [`Manners`] says how badly it behaves.
+#![expect(
+    clippy::result_large_err,
+    reason = "an early answer reads best as an error; nobody hurries here"
+)]
+
+mod access;
+mod answer;
+mod connections;
+mod oauth;
+mod provider;
+mod proxy;
+mod sessions;
+mod vault;
+mod webhooks;
+
+use access::Access;
+use axum::{
+    Router,
+    routing::{any, get, post},
+};
+use contract::keys::KeyRing;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use vault::Vault;
+
+pub use provider::{Mood, Provider};
+pub use webhooks::Manners;
+
+/// What a stand-in is set up with, as an environment's owner sets up Nango.
+#[derive(Debug)]
+pub struct Settings {
+    /// The key that the service has: it cannot read credentials and cannot use the proxy.
+    pub secret_key: String,
+    /// A second key, for the proxy alone.
+    pub profile_key: String,
+    pub signing_keys: KeyRing,
+    /// The environment's callback URL.
+    pub callback_url: String,
+    /// Integration keys; each is a way to the stand-in provider.
+    pub integrations: Vec<String>,
+    /// A certificate authority, as PEM, that the webhooks' receiver may have.
+    pub trusted_ca: Option<Vec<u8>>,
+    /// Whether the OAuth callback needs Nango's own cookie, as Nango can be told to.
+    pub enforces_cookie: bool,
+    pub manners: Manners,
+}
+
+/// How the stand-in fails on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trouble {
+    #[default]
+    None,
+    /// Every API call is answered 503.
+    Unavailable,
+    /// Every API call is answered 429.
+    RateLimited,
+    /// Lists are empty, as from a replica that lags.
+    Lagging,
+}
+
+/// A running stand-in. It ends when this is dropped.
+#[derive(Debug)]
+pub struct StandIn {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    provider: Provider,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    settings: Settings,
+    address: SocketAddr,
+    provider: SocketAddr,
+    http: reqwest::Client,
+    vault: Mutex<Vault>,
+    trouble: Mutex<Trouble>,
+    webhook_url: Mutex<Option<String>>,
+}
+
+impl StandIn {
+    /// Starts a Nango on `port`, or on a free one for 0, and its provider on a free one.
+    pub async fn start(settings: Settings, port: u16) -> io::Result<Self> {
+        let provider = Provider::start().await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        let http = webhooks::client(settings.trusted_ca.as_deref()).map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            settings,
+            address,
+            provider: provider.address(),
+            http,
+            vault: Mutex::default(),
+            trouble: Mutex::default(),
+            webhook_url: Mutex::default(),
+        });
+        let router = router(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the stand-in Nango ended");
+            }
+        });
+        Ok(Self { shared, address, provider, server })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub const fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// Says where webhooks go; until then there are none.
+    pub fn send_webhooks_to(&self, url: String) {
+        *lock(&self.shared.webhook_url) = Some(url);
+    }
+
+    pub fn make_trouble(&self, trouble: Trouble) {
+        *lock(&self.shared.trouble) = trouble;
+    }
+
+    /// Every session expires now; the real ones live for 30 minutes.
+    pub fn expire_sessions(&self) {
+        lock(&self.shared.vault).expire_sessions();
+    }
+
+    /// Deletes a connection without telling anybody.
+    pub fn delete_behind_back(&self, connection_id: &str) -> bool {
+        lock(&self.shared.vault).delete(connection_id)
+    }
+
+    /// The Nango ids of the connections that are kept, the oldest first.
+    pub fn connection_ids(&self) -> Vec<String> {
+        lock(&self.shared.vault).connection_ids()
+    }
+
+    /// Every access token that was ever issued here. They must be found nowhere else.
+    pub fn issued_tokens(&self) -> Vec<String> {
+        self.provider.issued_tokens()
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Every route on one page; what is not here is not stood in for.
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/health", get(answer::health))
+        .route("/integrations", get(connections::integrations))
+        .route("/connect/sessions", post(sessions::create))
+        .route("/oauth/connect/{integration}", get(oauth::connect))
+        .route("/oauth/callback", get(oauth::callback))
+        .route("/connections", get(connections::list))
+        .route("/connections/{id}", get(connections::get).delete(connections::delete))
+        .route("/proxy/{*path}", any(proxy::handler))
+        .with_state(shared)
+}
+
+impl Shared {
+    /// Checks the key of an API call, unless there is trouble.
+    fn access(&self, headers: &axum::http::HeaderMap) -> Result<Access, answer::Answer> {
+        match *lock(&self.trouble) {
+            Trouble::Unavailable => return Err(answer::unavailable()),
+            Trouble::RateLimited => return Err(answer::rate_limited()),
+            Trouble::None | Trouble::Lagging => {}
+        }
+        access::check(headers, &self.settings)
+    }
+
+    fn is_lagging(&self) -> bool {
+        *lock(&self.trouble) == Trouble::Lagging
+    }
+
+    fn has_integration(&self, key: &str) -> bool {
+        self.settings.integrations.iter().any(|known| known == key)
+    }
+}
+
+/// How long the stand-in gives a webhook's receiver; Nango's own limit.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A panic elsewhere does not make what is inside wrong for a stand-in.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,186 @@
+//! A provider that asks for consent and issues tokens: GitHub's three calls, as far as an OAuth flow
+//! needs them.
+
+use crate::{lock, vault::hex};
+use axum::{
+    Form, Json, Router,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use url::Url;
+
+/// How the provider answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    #[default]
+    Well,
+    /// Codes cannot be changed into tokens: the answer is HTML.
+    RefusesCodes,
+}
+
+/// A running provider. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Provider {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    mood: Mutex<Mood>,
+    codes: Mutex<HashMap<String, Granted>>,
+    tokens: Mutex<Vec<String>>,
+}
+
+/// What a code stands for.
+#[derive(Debug)]
+struct Granted {
+    redirect_uri: String,
+    scope: String,
+    code_challenge: String,
+}
+
+impl Provider {
+    pub(crate) async fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::<Shared>::default();
+        let router = Router::new()
+            .route("/login/oauth/authorize", get(ask).post(decide))
+            .route("/login/oauth/access_token", post(exchange))
+            .route("/user", get(user))
+            .with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the stand-in provider ended");
+            }
+        });
+        Ok(Self { shared, address, server })
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn be(&self, mood: Mood) {
+        *lock(&self.shared.mood) = mood;
+    }
+
+    pub(crate) fn issued_tokens(&self) -> Vec<String> {
+        lock(&self.shared.tokens).clone()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// What the browser brings along.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    redirect_uri: String,
+    state: String,
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    code_challenge: String,
+}
+
+/// The consent page: it asks, and sends the browser back with what was decided. Its form has all that the
+/// query had, because that is where it was read from.
+async fn ask(Query(asked): Query<Asked>) -> Response {
+    let Asked { scope, .. } = asked;
+    let scope = scope.replace(['<', '>', '&', '"'], "");
+    let html = format!(
+        "<!doctype html><title>Stand-in provider</title><h1>Give access?</h1><p>Scopes: {scope}</p>\
+         <form method=\"post\"><button name=\"decision\" value=\"allow\">Allow</button> \
+         <button name=\"decision\" value=\"deny\">Deny</button></form>"
+    );
+    Html(html).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct Decision {
+    decision: String,
+}
+
+async fn decide(
+    State(shared): State<Arc<Shared>>,
+    Query(asked): Query<Asked>,
+    Form(Decision { decision }): Form<Decision>,
+) -> Response {
+    let Asked { redirect_uri, state, scope, code_challenge } = asked;
+    let answer = if decision == "allow" {
+        let code = hex();
+        let granted = Granted { redirect_uri: redirect_uri.clone(), scope, code_challenge };
+        lock(&shared.codes).insert(code.clone(), granted);
+        vec![("code", code), ("state", state)]
+    } else {
+        let why = "The user has denied your application access.".to_owned();
+        vec![("error", "access_denied".to_owned()), ("error_description", why), ("state", state)]
+    };
+    match Url::parse_with_params(&redirect_uri, answer) {
+        Ok(url) => Redirect::to(url.as_str()).into_response(),
+        Err(_not_a_url) => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Exchange {
+    code: String,
+    redirect_uri: String,
+    code_verifier: String,
+}
+
+/// A code is good once, for the redirect it was made for, by whoever knows the verifier.
+async fn exchange(State(shared): State<Arc<Shared>>, Form(exchange): Form<Exchange>) -> Response {
+    let Exchange { code, redirect_uri, code_verifier } = exchange;
+    if *lock(&shared.mood) == Mood::RefusesCodes {
+        return Html("<html>something went wrong</html>").into_response();
+    }
+    let granted = lock(&shared.codes).remove(&code);
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(code_verifier));
+    let is_good = |granted: &Granted| {
+        granted.redirect_uri == redirect_uri && granted.code_challenge == challenge
+    };
+    let Some(granted) = granted.filter(is_good) else {
+        return Json(json!({"error": "bad_verification_code"})).into_response();
+    };
+    let token = format!("gho_{}{}", hex(), "0000");
+    lock(&shared.tokens).push(token.clone());
+    let scope = granted.scope.replace(' ', ",");
+    Json(json!({"access_token": token, "token_type": "bearer", "scope": scope})).into_response()
+}
+
+async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if lock(&shared.tokens).iter().any(|issued| issued == token) {
+        let user = json!({"login": "octocat", "id": 583_231, "type": "User", "name": "The Octocat",
+            "avatar_url": "https://avatars.example/583231"});
+        Json(user).into_response()
+    } else {
+        let error = json!({"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"});
+        (StatusCode::UNAUTHORIZED, Json(error)).into_response()
+    }
+}

@@ -1,0 +1,91 @@
+//! Connect sessions: `POST /connect/sessions`.
+
+use crate::{
+    Shared,
+    access::Access,
+    answer::{Answer, invalid, json_answer, missing, refused},
+    lock,
+    vault::{Session, Tags, now},
+};
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How long the real ones live; the stand-in's end when they are told to.
+const SESSION_LIFE: TimeDelta = TimeDelta::minutes(30);
+
+/// The fields that a session may have; any other is refused.
+const FIELDS: [&str; 7] = [
+    "tags",
+    "end_user",
+    "organization",
+    "allowed_integrations",
+    "integrations_config_defaults",
+    "overrides",
+    "webhook_url_override",
+];
+
+pub(crate) async fn create(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, Answer> {
+    let access = shared.access(&headers)?;
+    access.needs(Access::Main, "environment:connect_sessions:write")?;
+    let session = read(&shared, &body)?;
+    let token = lock(&shared.vault).open_session(session);
+    let link = format!("http://{}/?session_token={token}", shared.address);
+    let expires_at = now().checked_add_signed(SESSION_LIFE).unwrap_or_default();
+    let expires_at = expires_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let data = json!({"token": token, "connect_link": link, "expires_at": expires_at});
+    Ok(json_answer(StatusCode::CREATED, &json!({ "data": data })))
+}
+
+fn read(shared: &Shared, body: &[u8]) -> Result<Session, Answer> {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        let error = json!({"code": "invalid_json", "message": "Unexpected end of JSON input"});
+        return Err(refused(StatusCode::BAD_REQUEST, error));
+    };
+    let fields = body.as_object().cloned().unwrap_or_default();
+    if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        let message = format!("Unrecognized key: \"{unknown}\"");
+        let complaint = json!({"code": "unrecognized_keys", "message": message, "path": []});
+        return Err(invalid("invalid_body", complaint));
+    }
+    let end_user_id = body.pointer("/end_user/id").and_then(Value::as_str).map(str::to_owned);
+    if end_user_id.is_none() && body.get("tags").is_none() {
+        return Err(missing("invalid_body", &["end_user"], "object"));
+    }
+    let allowed_integrations = texts(body.get("allowed_integrations"));
+    if let Some(index) = allowed_integrations.iter().position(|key| !shared.has_integration(key)) {
+        let path = ["allowed_integrations".to_owned(), index.to_string()];
+        let complaint =
+            json!({"code": "custom", "message": "Integration does not exist", "path": path});
+        return Err(invalid("invalid_body", complaint));
+    }
+    let mut tags = Tags::new();
+    if let Some(id) = &end_user_id {
+        tags.insert("end_user_id".to_owned(), id.clone());
+    }
+    let given = body.get("tags").and_then(Value::as_object).into_iter().flatten();
+    tags.extend(
+        given.filter_map(|(name, value)| {
+            Some((name.to_ascii_lowercase(), value.as_str()?.to_owned()))
+        }),
+    );
+    let scopes_override = allowed_integrations.first().and_then(|key| {
+        let defaults = body.get("integrations_config_defaults")?.get(key)?;
+        Some(defaults.pointer("/connection_config/oauth_scopes_override")?.as_str()?.to_owned())
+    });
+    Ok(Session { tags, end_user_id, allowed_integrations, scopes_override, is_expired: false })
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let values = value.and_then(Value::as_array).into_iter().flatten();
+    values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}

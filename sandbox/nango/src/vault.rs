@@ -1,0 +1,135 @@
+//! What the stand-in keeps: sessions, pending authorisations, connections with their credentials.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use uuid::{Builder, Uuid};
+
+/// Tags of a connection, with lower-case names.
+pub(crate) type Tags = BTreeMap<String, String>;
+
+/// A connect session.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) tags: Tags,
+    pub(crate) end_user_id: Option<String>,
+    pub(crate) allowed_integrations: Vec<String>,
+    pub(crate) scopes_override: Option<String>,
+    pub(crate) is_expired: bool,
+}
+
+/// An authorisation that a browser was sent off with.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub(crate) session: Session,
+    pub(crate) integration: String,
+    pub(crate) connection_id: String,
+    pub(crate) code_verifier: String,
+}
+
+/// A connection with its credential, which leaves the stand-in only towards the provider.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) number: u64,
+    pub(crate) connection_id: String,
+    pub(crate) integration: String,
+    pub(crate) tags: Tags,
+    pub(crate) end_user_id: Option<String>,
+    pub(crate) access_token: String,
+    pub(crate) created: DateTime<Utc>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Vault {
+    sessions: HashMap<String, Session>,
+    pending: HashMap<String, Pending>,
+    connections: Vec<Kept>,
+    made: u64,
+}
+
+impl Vault {
+    pub(crate) fn open_session(&mut self, session: Session) -> String {
+        let token = format!("nango_connect_session_{}{}", hex(), hex());
+        self.sessions.insert(token.clone(), session);
+        token
+    }
+
+    /// A session that has not expired.
+    pub(crate) fn session(&self, token: &str) -> Option<&Session> {
+        self.sessions.get(token).filter(|session| !session.is_expired)
+    }
+
+    pub(crate) fn expire_sessions(&mut self) {
+        self.sessions.values_mut().for_each(|session| session.is_expired = true);
+    }
+
+    /// Remembers an authorisation under a new state.
+    pub(crate) fn await_callback(&mut self, pending: Pending) -> String {
+        let state = random_uuid().to_string();
+        self.pending.insert(state.clone(), pending);
+        state
+    }
+
+    /// Takes the authorisation of a state; each state is good for one callback, whatever comes of it.
+    pub(crate) fn take_pending(&mut self, state: &str) -> Option<Pending> {
+        self.pending.remove(state)
+    }
+
+    pub(crate) fn keep(&mut self, pending: &Pending, access_token: String) -> Kept {
+        self.made = self.made.saturating_add(1);
+        let kept = Kept {
+            number: self.made,
+            connection_id: pending.connection_id.clone(),
+            integration: pending.integration.clone(),
+            tags: pending.session.tags.clone(),
+            end_user_id: pending.session.end_user_id.clone(),
+            access_token,
+            created: now(),
+        };
+        self.connections.push(kept.clone());
+        kept
+    }
+
+    pub(crate) fn find(&self, integration: &str, connection_id: &str) -> Option<&Kept> {
+        self.connections
+            .iter()
+            .find(|kept| kept.integration == integration && kept.connection_id == connection_id)
+    }
+
+    /// The newest first, as Nango lists them.
+    pub(crate) fn list(&self) -> impl Iterator<Item = &Kept> {
+        self.connections.iter().rev()
+    }
+
+    pub(crate) fn delete(&mut self, connection_id: &str) -> bool {
+        let before = self.connections.len();
+        self.connections.retain(|kept| kept.connection_id != connection_id);
+        self.connections.len() < before
+    }
+
+    pub(crate) fn connection_ids(&self) -> Vec<String> {
+        self.connections.iter().map(|kept| kept.connection_id.clone()).collect()
+    }
+}
+
+impl Kept {
+    pub(crate) fn end_user(&self) -> Value {
+        self.end_user_id.as_ref().map_or(Value::Null, |id| {
+            json!({"id": id, "display_name": null, "email": null, "tags": null, "organization": null})
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a stand-in lives in real time")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+pub(crate) fn random_uuid() -> Uuid {
+    Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
+/// 32 random hex digits.
+pub(crate) fn hex() -> String {
+    hex::encode(rand::random::<[u8; 16]>())
+}
