@@ -141,6 +141,11 @@ impl StandIn {
         lock(&self.shared.vault).delete(connection_id)
     }
 
+    /// Makes a second connection like this one, as a session does that is used twice.
+    pub fn copy_connection(&self, connection_id: &str) -> Option<String> {
+        lock(&self.shared.vault).copy(connection_id)
+    }
+
     /// The Nango ids of the connections that are kept, the oldest first.
     pub fn connection_ids(&self) -> Vec<String> {
         lock(&self.shared.vault).connection_ids()

@@ -29,6 +29,8 @@ pub enum Mood {
     Well,
     /// Codes cannot be changed into tokens: the answer is HTML.
     RefusesCodes,
+    /// Nobody is told who the user is: the answer is 403.
+    HidesUsers,
 }
 
 /// A running provider. It ends when this is dropped.
@@ -173,6 +175,10 @@ async fn exchange(State(shared): State<Arc<Shared>>, Form(exchange): Form<Exchan
 }
 
 async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if *lock(&shared.mood) == Mood::HidesUsers {
+        let error = json!({"message": "Resource not accessible by integration"});
+        return (StatusCode::FORBIDDEN, Json(error)).into_response();
+    }
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     if lock(&shared.tokens).iter().any(|issued| issued == token) {

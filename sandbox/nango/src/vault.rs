@@ -90,6 +90,16 @@ impl Vault {
         kept
     }
 
+    /// What comes of a session that is used twice: another connection with the same tags.
+    pub(crate) fn copy(&mut self, connection_id: &str) -> Option<String> {
+        let kept = self.connections.iter().find(|kept| kept.connection_id == connection_id)?;
+        let copy =
+            Kept { connection_id: random_uuid().to_string(), created: now(), ..kept.clone() };
+        let copied = copy.connection_id.clone();
+        self.connections.push(copy);
+        Some(copied)
+    }
+
     pub(crate) fn find(&self, integration: &str, connection_id: &str) -> Option<&Kept> {
         self.connections
             .iter()

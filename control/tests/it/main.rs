@@ -1,0 +1,22 @@
+//! The control service on a real PostgreSQL, with a stand-in Nango, a receiver, and a clock that is driven.
+//!
+//! `DATABASE_URL` must name a PostgreSQL where databases may be made; `cargo sandbox test` provides one.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    unreachable_pub,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod callback;
+mod confirm;
+mod delete;
+mod deliver;
+mod receiver;
+mod start;
+mod support;
+mod tenants;
+mod vouched;
+mod webhook;

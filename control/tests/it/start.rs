@@ -1,0 +1,119 @@
+//! Starting a connection.
+
+use crate::support::{TestApp, text};
+use axum::http::StatusCode;
+use chrono::TimeDelta;
+use nango_stand_in::Trouble;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_start_answers_with_the_providers_own_url(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let url = started["authorizationUrl"].as_str().unwrap();
+    assert!(url.starts_with(&app.nango.provider().url()), "{url}");
+    assert!(url.contains("scope=repo&"), "{url}");
+    assert!(url.contains(&format!("state={}", started["state"].as_str().unwrap())), "{url}");
+    let expires_at = text(app.clock.now() + TimeDelta::minutes(60));
+    assert_eq!(
+        started,
+        json!({"connectionId": started["connectionId"], "authorizationUrl": url, "state": started["state"],
+            "provider": "github", "tenantId": "acme", "status": "pending", "expiresAt": expires_at})
+    );
+    let now = text(app.clock.now());
+    assert_eq!(
+        app.get(started["connectionId"].as_str().unwrap()).await,
+        json!({"connectionId": started["connectionId"], "tenantId": "acme", "sub": "user-1", "provider": "github",
+            "status": "pending", "reason": null, "since": now, "checkedAt": null, "nextAction": "authorize",
+            "version": 1, "requestedScopes": ["repo"], "providerAccountId": null, "displayName": null,
+            "metadata": {"username": null, "avatar": null}, "clientMetadata": {"plan": "pro"}, "createdAt": now})
+    );
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_start_that_cannot_be_is_told_how_to_mend_it_and_changes_nothing(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for (body, detail) in [
+        (json!({"sub": "u"}), "missing field `provider`"),
+        (json!({"provider": "github"}), "missing field `sub`"),
+        (json!({"sub": 1, "provider": "github"}), "invalid type"),
+        (json!({"sub": "u", "provider": "github", "scope": "repo"}), "unknown field `scope`"),
+        (json!({"sub": "u", "provider": "gitlab"}), "provider must be one of: github, slack"),
+        (json!({"sub": "", "provider": "github"}), "sub must have 1 to 255 bytes"),
+        (json!({"sub": "u", "provider": "github", "scopes": ["a,b"]}), "without commas"),
+        (json!({"sub": "u", "provider": "github", "returnUrl": "https://a.example"}), "returnUrl"),
+        (json!([]), "invalid"),
+        (Value::Null, "invalid"),
+    ] {
+        let answer = app.call("acme", "POST", "/connections", &body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+        let problem = answer.json();
+        assert_eq!(problem["code"], "invalid_request", "{body}");
+        assert_eq!(problem["requestId"], "r-1", "{body}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{body}: {problem}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+    }
+    let large = json!({"sub": "u".repeat(70_000), "provider": "github"});
+    let answer = app.call("acme", "POST", "/connections", &large).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+    );
+    assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_provider_that_nango_does_not_have_is_a_clear_4xx(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let body = json!({"sub": "u", "provider": "slack"});
+    let answer = app.call("acme", "POST", "/connections", &body).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer.code(), "provider_unavailable");
+    assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_nango_that_does_not_answer_is_503_and_changes_nothing(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for trouble in [Trouble::Unavailable, Trouble::RateLimited] {
+        app.nango.make_trouble(trouble);
+        let body = json!({"sub": "u", "provider": "github"});
+        let answer = app.call("acme", "POST", "/connections", &body).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.code(), "vault_unavailable");
+        assert_eq!(answer.headers["retry-after"], "3");
+    }
+    assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_nango_that_calls_back_somewhere_else_is_refused(pool: PgPool) {
+    let app = TestApp::start_with(pool, "https://elsewhere.example/oauth/callback").await;
+    let body = json!({"sub": "u", "provider": "github"});
+    let answer = app.call("acme", "POST", "/connections", &body).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (StatusCode::BAD_GATEWAY, "vault_misconfigured")
+    );
+    assert!(!String::from_utf8_lossy(&answer.body).contains("elsewhere"), "{:?}", answer.body);
+    assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn the_state_is_kept_as_its_hash_only(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let state = started["state"].as_str().unwrap();
+    let kept: Vec<u8> = sqlx::query_scalar("SELECT state_hash FROM callback_states")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(kept, control::domain::callback::state_hash(state));
+    app.finish().await;
+}

@@ -1,0 +1,323 @@
+//! A whole control service in one value, and callers with different rights.
+
+use crate::receiver::{Notified, Receiver, listen};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, Request, Response, StatusCode},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::{
+    action::Action,
+    assertion::{self, Target, Vouched},
+    header,
+    keys::KeyRing,
+};
+use control::{
+    clock::Clock,
+    config::{NangoConfig, NotificationConfig},
+    domain::{provider::Catalogue, signing::SigningSecret},
+    http::{AppState, router},
+    mint::Mint,
+    nango::NangoClient,
+    notifier::Notifier,
+    outbox::Outbox,
+    store::Store,
+};
+use nango_stand_in::{Manners, Settings, StandIn};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use std::sync::{Arc, Mutex};
+use tower::ServiceExt as _;
+
+pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
+pub const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub const PUBLIC_URL: &str = "https://connections.example";
+
+pub struct TestApp {
+    pub router: Router,
+    pub outbox: Outbox,
+    pub store: Store,
+    pub pool: PgPool,
+    pub nango: StandIn,
+    pub clock: Clock,
+    receiver: Arc<Mutex<Receiver>>,
+    is_finished: bool,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{:?}", self.body))
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl TestApp {
+    pub async fn start(pool: PgPool) -> Self {
+        Self::start_with(pool, &format!("{PUBLIC_URL}/oauth/callback")).await
+    }
+
+    /// An app whose Nango is set up with this callback URL.
+    pub async fn start_with(pool: PgPool, nangos_callback_url: &str) -> Self {
+        let secret_key = "11111111-1111-4111-8111-111111111111";
+        let profile_key = "22222222-2222-4222-8222-222222222222";
+        let nango = StandIn::start(
+            Settings {
+                secret_key: secret_key.to_owned(),
+                profile_key: profile_key.to_owned(),
+                signing_keys: KeyRing::parse(b"0123456789abcdef").unwrap(),
+                callback_url: nangos_callback_url.to_owned(),
+                integrations: vec!["github-dev".to_owned()],
+                trusted_ca: None,
+                enforces_cookie: false,
+                manners: Manners::KIND,
+            },
+            0,
+        )
+        .await
+        .unwrap();
+        let receiver = Arc::<Mutex<Receiver>>::default();
+        let destination = listen(Arc::clone(&receiver)).await;
+        let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
+        let mint = Mint::new(clock.clone());
+        let store = Store::with_pool(pool.clone(), mint.clone());
+        let client = Arc::new(
+            NangoClient::new(NangoConfig {
+                api_url: nango.url().parse().unwrap(),
+                secret_key: secret_key.into(),
+                profile_key: Some(profile_key.into()),
+                callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
+                instance: "test".to_owned(),
+            })
+            .unwrap(),
+        );
+        let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
+        let notifications = NotificationConfig {
+            destination: destination.parse().unwrap(),
+            secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
+        };
+        let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
+        let mut catalogue = Catalogue::default();
+        catalogue.add("GITHUB", "github-dev").unwrap();
+        catalogue.add("SLACK", "not-at-nango").unwrap();
+        let state = AppState {
+            store: store.clone(),
+            nango: Arc::clone(&client),
+            catalogue: Arc::new(catalogue),
+            assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
+            clock: clock.clone(),
+            mint: mint.clone(),
+        };
+        let outbox =
+            Outbox { store: store.clone(), nango: client, notifier, clock: clock.clone(), mint };
+        let router = router(state);
+        Self { router, outbox, store, pool, nango, clock, receiver, is_finished: false }
+    }
+
+    /// Sends a request with an assertion over what `vouched` says, as the edge would.
+    pub async fn send(&self, method: &str, path: &str, vouched: &Vouched, body: Body) -> Answer {
+        let keys = KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap();
+        let now_ms = u64::try_from(self.clock.now().timestamp_millis()).unwrap();
+        let assertion = assertion::sign(&keys, Target { method, path }, vouched, now_ms);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header(header::ASSERTION, assertion);
+        let told = [
+            (header::PRINCIPAL, vouched.principal.as_ref().map(ToString::to_string)),
+            (header::TENANT, vouched.tenant.as_ref().map(ToString::to_string)),
+            (header::ACTION, vouched.action.map(|action| action.to_string())),
+            (header::WEBHOOK_KEY, vouched.webhook_key.as_ref().map(ToString::to_string)),
+            (header::REQUEST_ID, vouched.request_id.clone()),
+        ];
+        for (name, value) in told {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        self.send_raw(request.body(body).unwrap()).await
+    }
+
+    /// Sends a request as it is.
+    pub async fn send_raw(&self, request: Request<Body>) -> Answer {
+        let response: Response<Body> = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// A tenant's call, as its application with every grant would make it.
+    pub async fn call(&self, tenant: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let action = match method {
+            "POST" => Action::Connect,
+            "DELETE" => Action::Delete,
+            _ => Action::Read,
+        };
+        let path = format!("/tenants/{tenant}{path}");
+        self.send(method, &path, &caller(tenant, action), Body::from(body.to_string())).await
+    }
+
+    /// Starts a connection of tenant acme's user.
+    pub async fn start_connection(&self) -> Value {
+        let body = json!({"sub": "user-1", "provider": "github", "scopes": ["repo"], "metadata": {"plan": "pro"}});
+        let answer = self.call("acme", "POST", "/connections", &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+        answer.json()
+    }
+
+    pub async fn get(&self, id: &str) -> Value {
+        self.call("acme", "GET", &format!("/connections/{id}"), &Value::Null).await.json()
+    }
+
+    /// A browser decides at the provider; the query that it comes back with.
+    pub async fn decide(&self, started: &Value, decision: &str) -> String {
+        let url = started["authorizationUrl"].as_str().unwrap();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let answer = client
+            .build()
+            .unwrap()
+            .post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("decision={decision}"))
+            .send()
+            .await
+            .unwrap();
+        let location = answer.headers()["location"].to_str().unwrap().to_owned();
+        location.split_once('?').unwrap().1.to_owned()
+    }
+
+    /// A browser comes back.
+    pub async fn callback(&self, query: &str) -> Answer {
+        let path = format!("/oauth/callback?{query}");
+        self.send("GET", &path, &nobody(), Body::empty()).await
+    }
+
+    /// Goes through the provider and Nango; Nango holds a connection then, and nobody was told.
+    pub async fn authorize(&self, started: &Value) -> String {
+        let query = self.decide(started, "allow").await;
+        let sent_on = self.callback(&query).await;
+        assert_eq!(sent_on.status, StatusCode::PERMANENT_REDIRECT);
+        self.finish_at_nango(sent_on.headers["location"].to_str().unwrap()).await
+    }
+
+    /// Follows a browser to Nango; the name of the connection that comes to be.
+    pub async fn finish_at_nango(&self, url: &str) -> String {
+        let answer = reqwest::get(url).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        self.nango.connection_ids().pop().unwrap()
+    }
+
+    /// A webhook that the edge verified.
+    pub async fn webhook(&self, body: &Value) -> Answer {
+        let webhook_key = Some("k".parse().unwrap());
+        let vouched = Vouched { webhook_key, ..nobody() };
+        self.send("POST", "/webhooks/nango", &vouched, Body::from(body.to_string())).await
+    }
+
+    /// What Nango says of a success.
+    pub async fn say_created(&self, started: &Value, nango_id: &str) {
+        let attempt: uuid::Uuid =
+            self.one("SELECT attempt_id FROM attempts WHERE connection_id = $1", started).await;
+        let body = json!({"type": "auth", "from": "nango", "operation": "creation", "success": true,
+            "connectionId": nango_id, "providerConfigKey": "github-dev", "tags": {
+                "connection_ref": started["connectionId"], "tenant_id": started["tenantId"],
+                "attempt": attempt, "end_user_id": "user-1", "instance": "test"}});
+        assert_eq!(self.webhook(&body).await.status, StatusCode::OK);
+    }
+
+    /// A connection that is active and of which the receiver was told.
+    pub async fn activate(&self) -> (Value, String) {
+        let started = self.start_connection().await;
+        let nango_id = self.authorize(&started).await;
+        self.say_created(&started, &nango_id).await;
+        self.outbox.run_once().await.unwrap();
+        (started, nango_id)
+    }
+
+    async fn one<T>(&self, query: &'static str, started: &Value) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let id: uuid::Uuid = started["connectionId"].as_str().unwrap().parse().unwrap();
+        sqlx::query_scalar(query).bind(id).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        self.clock.advance(TimeDelta::seconds(seconds));
+    }
+
+    /// The receiver answers its next tries so, and then well.
+    pub fn receiver_answers(&self, answers: &[u16]) {
+        let mut receiver = self.receiver.lock().unwrap();
+        receiver.answers = answers.iter().rev().copied().collect();
+    }
+
+    pub fn notified(&self) -> Vec<Notified> {
+        self.receiver.lock().unwrap().taken.clone()
+    }
+
+    pub fn notified_types(&self) -> Vec<String> {
+        let types = self.notified().into_iter();
+        types.map(|it| it.body["type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub fn tries(&self) -> usize {
+        self.receiver.lock().unwrap().tries
+    }
+
+    /// Checks that nothing is left to do and that every change left its line; each test ends with this.
+    pub async fn finish(mut self) {
+        assert_eq!(self.outbox.run_once().await.unwrap(), 0, "the outbox still had work");
+        for (what, query) in [
+            ("receipts", "SELECT count(*) FROM receipts WHERE settled_at IS NULL"),
+            ("jobs", "SELECT count(*) FROM jobs WHERE done_at IS NULL"),
+            ("deliveries", "SELECT count(*) FROM deliveries WHERE status IN ('ready', 'blocked')"),
+        ] {
+            assert_eq!(self.count(query).await, 0, "unfinished {what}");
+        }
+        let changes = self.count("SELECT coalesce(sum(version), 0)::bigint FROM connections").await;
+        let lines = self
+            .count("SELECT count(*) FROM audit_events WHERE action <> 'connection.extra_undone'")
+            .await;
+        assert_eq!(changes, lines, "every change leaves one audit line");
+        self.is_finished = true;
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        assert!(self.is_finished || std::thread::panicking(), "end the test with app.finish()");
+    }
+}
+
+pub fn nobody() -> Vouched {
+    Vouched { request_id: Some("r-1".to_owned()), ..Vouched::default() }
+}
+
+pub fn caller(tenant: &str, action: Action) -> Vouched {
+    Vouched {
+        principal: Some(format!("spiffe://{tenant}.example/app").parse().unwrap()),
+        tenant: Some(tenant.parse().unwrap()),
+        action: Some(action),
+        ..nobody()
+    }
+}
+
+/// Timestamps are compared by their text.
+pub fn text(at: DateTime<Utc>) -> String {
+    serde_json::to_value(at).unwrap().as_str().unwrap().to_owned()
+}

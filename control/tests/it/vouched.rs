@@ -1,0 +1,123 @@
+//! Nothing is done for a request that the edge did not vouch for.
+
+use crate::support::{ASSERTION_KEYS, TestApp, caller, nobody};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use contract::{
+    action::Action,
+    assertion::{self, Target, Vouched},
+    header,
+    keys::KeyRing,
+};
+use sqlx::PgPool;
+
+const ID: &str = "0195f2a1-0000-7000-8000-000000000001";
+
+fn routes() -> [(&'static str, String); 7] {
+    [
+        ("GET", "/health".to_owned()),
+        ("GET", "/oauth/callback?state=s".to_owned()),
+        ("POST", "/webhooks/nango".to_owned()),
+        ("POST", "/tenants/acme/connections".to_owned()),
+        ("GET", format!("/tenants/acme/connections/{ID}")),
+        ("DELETE", format!("/tenants/acme/connections/{ID}")),
+        ("GET", "/nowhere".to_owned()),
+    ]
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_request_past_the_edge_is_401_on_every_path(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let now_ms = u64::try_from(app.clock.now().timestamp_millis()).unwrap();
+    for (method, path) in routes() {
+        let vouched = caller("acme", Action::Read);
+        let target = Target { method, path: &path };
+        let keys = KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap();
+        let others = KeyRing::parse(b"a:ffffffffffffffffffffffffffffffff").unwrap();
+        let elsewhere = Target { path: "/tenants/acme", ..target };
+        for (what, assertion) in [
+            ("none", None),
+            ("malformed", Some("v1".to_owned())),
+            ("another key's", Some(assertion::sign(&others, target, &vouched, now_ms))),
+            ("a stale one", Some(assertion::sign(&keys, target, &vouched, now_ms - 30_001))),
+            ("another request's", Some(assertion::sign(&keys, elsewhere, &vouched, now_ms))),
+            ("for nobody", Some(assertion::sign(&keys, target, &nobody(), now_ms))),
+        ] {
+            let mut request = Request::builder()
+                .method(method)
+                .uri(&path)
+                .header(header::PRINCIPAL, "spiffe://acme.example/app")
+                .header(header::TENANT, "acme")
+                .header(header::ACTION, "read")
+                .header(header::REQUEST_ID, "r-1");
+            if let Some(assertion) = assertion {
+                request = request.header(header::ASSERTION, assertion);
+            }
+            let answer = app.send_raw(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} with {what}");
+            assert_eq!(answer.code(), "not_vouched");
+        }
+    }
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_edge_header_that_occurs_twice_proves_nothing(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let keys = KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap();
+    let now_ms = u64::try_from(app.clock.now().timestamp_millis()).unwrap();
+    let path = format!("/tenants/acme/connections/{ID}");
+    let target = Target { method: "GET", path: &path };
+    let assertion = assertion::sign(&keys, target, &caller("acme", Action::Read), now_ms);
+    let request = Request::builder()
+        .uri(&path)
+        .header(header::PRINCIPAL, "spiffe://acme.example/app")
+        .header(header::TENANT, "acme")
+        .header(header::TENANT, "rival")
+        .header(header::ACTION, "read")
+        .header(header::REQUEST_ID, "r-1")
+        .header(header::ASSERTION, assertion);
+    let answer = app.send_raw(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_request_that_was_vouched_for_something_else_is_403(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let webhook = Vouched { webhook_key: Some("k".parse().unwrap()), ..nobody() };
+    for (method, path) in routes().into_iter().skip(2).take(4) {
+        for vouched in [
+            nobody(),
+            caller("rival", Action::Read),
+            caller("acme", Action::Audit),
+            webhook.clone(),
+        ] {
+            if path == "/webhooks/nango" && vouched == webhook {
+                continue;
+            }
+            let answer = app.send(method, &path, &vouched, Body::from("{}")).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path} {vouched:?}");
+            assert_eq!(answer.code(), "no_grant");
+        }
+    }
+    assert_eq!(app.count("SELECT count(*) FROM receipts").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_no_route_has_is_told_so_to_whoever_came_through_the_edge(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let lost = app.send("GET", "/nowhere", &nobody(), Body::empty()).await;
+    assert_eq!((lost.status, lost.code().as_str()), (StatusCode::NOT_FOUND, "no_route"));
+    let put = app.send("PUT", "/health", &nobody(), Body::empty()).await;
+    assert_eq!(
+        (put.status, put.code().as_str()),
+        (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+    );
+    let health = app.send("GET", "/health", &nobody(), Body::empty()).await;
+    assert_eq!(health.json(), serde_json::json!({"status": "ok"}));
+    app.finish().await;
+}
