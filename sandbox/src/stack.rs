@@ -1,0 +1,273 @@
+//! Everything, started in order and ended in the other.
+
+use crate::{
+    client_app::{self, ClientApp},
+    control::{Control, Settings},
+    database::Database,
+    envoy::{Addresses, EdgeSecrets, Envoy},
+    pki::Pki,
+    ports, secrets,
+    tools::Tools,
+};
+use anyhow::Context as _;
+use contract::keys::KeyRing;
+use nango_stand_in::{Manners, StandIn};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// The tenant that the repository's policy grants to the demo client application.
+pub const TENANT: &str = "acme";
+
+/// The name of the integration at Nango, and of the provider here.
+pub const INTEGRATION: &str = "github";
+
+/// What may be chosen.
+#[derive(Debug, Clone, Default)]
+pub struct Choices {
+    /// Another Nango than the stand-in.
+    pub nango: Option<RemoteNango>,
+    /// Another receiver than the demo client application.
+    pub client_api_url: Option<String>,
+    /// Where browsers and Nango reach the public listener, if not at its own address.
+    pub public_url: Option<String>,
+    /// Ports that must be these; all others are free ones.
+    pub edge_port: Option<u16>,
+    pub public_port: Option<u16>,
+    /// Whether the stand-in Nango sends each webhook once and at once.
+    pub is_kind: bool,
+    /// Whether the database must be new and empty.
+    pub with_empty_database: bool,
+}
+
+/// A Nango that is there already.
+#[derive(Debug, Clone)]
+pub struct RemoteNango {
+    pub url: String,
+    pub secret_key: String,
+    pub webhook_secret: String,
+}
+
+/// Where everything is and what opens it.
+#[derive(Debug, Clone)]
+pub struct Coordinates {
+    pub edge_url: String,
+    pub public_url: String,
+    pub control_url: String,
+    pub envoy_admin_url: String,
+    pub nango_url: String,
+    pub nango_secret_key: String,
+    pub webhook_secret: String,
+    pub assertion_key: String,
+    pub client_app_url: String,
+}
+
+/// The running world.
+#[derive(Debug)]
+pub struct Stack {
+    pub coordinates: Coordinates,
+    pub pki: Pki,
+    pub database: Database,
+    pub nango: Option<StandIn>,
+    pub client_app: Option<ClientApp>,
+    pub control_settings: Settings,
+    pub control: Option<Control>,
+    pub envoy: Envoy,
+    /// The demo client application's own client.
+    pub http: reqwest::Client,
+}
+
+impl Stack {
+    /// Starts everything, with its files and logs below `folder`.
+    pub async fn start(tools: &Tools, folder: &Path, choices: Choices) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let pki = Pki::create(&folder.join("pki"))?;
+        let database = if choices.with_empty_database {
+            Database::start_empty(tools, folder).await?
+        } else {
+            Database::start(tools, folder).await?
+        };
+        let [edge_port, public_port, admin_port, control_port, control_admin_port] = ports::free()?;
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let addresses = Addresses {
+            clients: loopback(choices.edge_port.unwrap_or(edge_port)),
+            public: loopback(choices.public_port.unwrap_or(public_port)),
+            admin: loopback(admin_port),
+            control: loopback(control_port),
+        };
+        let public_url =
+            choices.public_url.clone().unwrap_or_else(|| format!("https://{}", addresses.public));
+        let signing_secret = secrets::signing_secret();
+        let (nango, remote, profile_key) =
+            start_nango(choices.nango.clone(), &public_url, &pki, choices.is_kind).await?;
+        let (client_app, client_app_url) = match choices.client_api_url {
+            Some(url) => (None, url),
+            None => {
+                let app = ClientApp::start(&pki, &signing_secret).await?;
+                let url = app.url();
+                (Some(app), url)
+            }
+        };
+        let coordinates = Coordinates {
+            edge_url: format!("https://{}", addresses.clients),
+            control_url: format!("https://{}", addresses.control),
+            envoy_admin_url: format!("http://{}", addresses.admin),
+            assertion_key: secrets::hex(),
+            nango_url: remote.url,
+            nango_secret_key: remote.secret_key,
+            webhook_secret: remote.webhook_secret,
+            public_url,
+            client_app_url,
+        };
+        let control_settings = Settings {
+            program: tools.control.clone(),
+            environment: environment(
+                &coordinates,
+                &pki,
+                &database,
+                (control_port, control_admin_port),
+                (&signing_secret, profile_key),
+            ),
+            admin: loopback(control_admin_port),
+            log: folder.join("control.log"),
+        };
+        control_settings.migrate().await?;
+        let control = control_settings.start().await?;
+        let edge_secrets = EdgeSecrets {
+            webhook_keys: coordinates.webhook_secret.clone(),
+            assertion_keys: coordinates.assertion_key.clone(),
+        };
+        let envoy = Envoy::start(
+            &tools.envoy,
+            &tools.filter,
+            &folder.join("envoy"),
+            addresses,
+            (&pki, &edge_secrets),
+        )
+        .await?;
+        let http = client_app::client(&pki)?;
+        let control = Some(control);
+        Ok(Self {
+            coordinates,
+            pki,
+            database,
+            nango,
+            client_app,
+            control_settings,
+            control,
+            envoy,
+            http,
+        })
+    }
+
+    /// The log files, by the name of what writes them.
+    pub fn logs(&self) -> [(&'static str, PathBuf); 2] {
+        [
+            ("control", self.control_settings.log.clone()),
+            ("envoy", self.envoy.process().log().to_owned()),
+        ]
+    }
+
+    /// A URL on the clients listener.
+    pub fn edge(&self, path: &str) -> String {
+        format!("{}{path}", self.coordinates.edge_url)
+    }
+
+    /// A URL on the public listener.
+    pub fn public(&self, path: &str) -> String {
+        format!("{}{path}", self.coordinates.public_url)
+    }
+
+    /// The stand-in Nango; an error where a real one is used.
+    pub fn stand_in(&self) -> anyhow::Result<&StandIn> {
+        self.nango.as_ref().context("this stack uses another Nango")
+    }
+
+    /// The demo client application; an error where another receiver is used.
+    pub fn app(&self) -> anyhow::Result<&ClientApp> {
+        self.client_app.as_ref().context("this stack notifies another receiver")
+    }
+
+    /// Kills control as a crash would.
+    pub async fn kill_control(&mut self) -> anyhow::Result<()> {
+        match self.control.take() {
+            Some(control) => control.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    pub async fn start_control(&mut self) -> anyhow::Result<()> {
+        self.control = Some(self.control_settings.start().await?);
+        Ok(())
+    }
+
+    /// Ends everything, callers first.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { database, control, envoy, .. } = self;
+        envoy.stop().await?;
+        if let Some(control) = control {
+            control.stop().await?;
+        }
+        database.stop().await
+    }
+}
+
+async fn start_nango(
+    chosen: Option<RemoteNango>,
+    public_url: &str,
+    pki: &Pki,
+    is_kind: bool,
+) -> anyhow::Result<(Option<StandIn>, RemoteNango, Option<String>)> {
+    if let Some(remote) = chosen {
+        return Ok((None, remote, None));
+    }
+    let [secret_key, profile_key, webhook_secret] = [(); 3].map(|()| secrets::nango_key());
+    let settings = nango_stand_in::Settings {
+        secret_key: secret_key.clone(),
+        profile_key: profile_key.clone(),
+        signing_keys: KeyRing::parse(webhook_secret.as_bytes())?,
+        callback_url: format!("{public_url}/oauth/callback"),
+        integrations: vec![INTEGRATION.to_owned()],
+        trusted_ca: Some(pki.service.certificate_pem.clone().into_bytes()),
+        enforces_cookie: false,
+        manners: if is_kind { Manners::KIND } else { Manners::REAL },
+    };
+    let nango = StandIn::start(settings, 0).await.context("cannot start the stand-in Nango")?;
+    nango.send_webhooks_to(format!("{public_url}/webhooks/nango"));
+    let remote = RemoteNango { url: nango.url(), secret_key, webhook_secret };
+    Ok((Some(nango), remote, Some(profile_key)))
+}
+
+/// Control's settings, by the names that README and ARCHITECTURE give them.
+fn environment(
+    coordinates: &Coordinates,
+    pki: &Pki,
+    database: &Database,
+    (port, admin_port): (u16, u16),
+    (signing_secret, profile_key): (&str, Option<String>),
+) -> BTreeMap<&'static str, String> {
+    let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
+    let mut environment: BTreeMap<&'static str, String> = [
+        ("HOST", Ipv4Addr::LOCALHOST.to_string()),
+        ("PORT", port.to_string()),
+        ("ADMIN_PORT", admin_port.to_string()),
+        ("DATABASE_URL", database.url.clone()),
+        ("NANGO_API_URL", coordinates.nango_url.clone()),
+        ("NANGO_SECRET_KEY", coordinates.nango_secret_key.clone()),
+        ("PUBLIC_URL", coordinates.public_url.clone()),
+        ("GITHUB_INTEGRATION_KEY", INTEGRATION.to_owned()),
+        ("CLIENT_API_URL", coordinates.client_app_url.clone()),
+        ("EDGE_ASSERTION_KEY", coordinates.assertion_key.clone()),
+        ("NOTIFICATION_SIGNING_SECRET", signing_secret.to_owned()),
+        ("MTLS_CERT_PATH", path("control.crt")),
+        ("MTLS_KEY_PATH", path("control.key")),
+        ("MTLS_CA_PATH", path("service-ca.crt")),
+        ("INSTANCE", "sandbox".to_owned()),
+    ]
+    .into();
+    environment.extend(profile_key.map(|key| ("NANGO_PROFILE_KEY", key)));
+    environment
+}

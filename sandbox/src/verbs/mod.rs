@@ -1,0 +1,6 @@
+//! What `cargo sandbox` can be told to do.
+
+pub mod demo;
+pub mod down;
+pub mod test;
+pub mod up;

@@ -1,0 +1,226 @@
+//! `up`: everything, until it is stopped.
+
+use crate::{
+    process::wait_for,
+    say,
+    stack::{Choices, RemoteNango, Stack, TENANT},
+    tools::{Preferences, Tools},
+    verbs::down::{self, State},
+    workspace,
+};
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the first start of everything may take, after the builds.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Return once everything runs; `cargo sandbox down` stops it.
+    #[arg(long)]
+    detach: bool,
+    /// Another Nango than the stand-in.
+    #[arg(long, requires_all = ["nango_secret_key", "webhook_secret"])]
+    nango_url: Option<String>,
+    /// Its API key.
+    #[arg(long, requires = "nango_url")]
+    nango_secret_key: Option<String>,
+    /// Its webhook signing key.
+    #[arg(long, requires = "nango_url")]
+    webhook_secret: Option<String>,
+    /// Where browsers and Nango reach the public listener, if not at its own address.
+    #[arg(long)]
+    public_url: Option<String>,
+    /// Another receiver of notifications than the demo client application.
+    #[arg(long)]
+    client_api_url: Option<String>,
+    /// The port of the clients listener; a free one without it.
+    #[arg(long)]
+    edge_port: Option<u16>,
+    /// The port of the public listener; a free one without it.
+    #[arg(long)]
+    public_port: Option<u16>,
+    /// The stand-in Nango sends each webhook once and at once.
+    #[arg(long)]
+    kind: bool,
+}
+
+/// Where the coordinates of what runs are written; others build on it.
+fn env_file() -> PathBuf {
+    workspace::sandbox_folder().join("sandbox.env")
+}
+
+pub async fn run(preferences: &Preferences, options: Options) -> anyhow::Result<()> {
+    if let Some(state) = down::running() {
+        bail!(
+            "a sandbox runs already, as process {}; `cargo sandbox down` stops it",
+            state.supervisor
+        );
+    }
+    let tools = Tools::ready(preferences).await?;
+    if options.detach { detach().await } else { stay(&tools, options).await }
+}
+
+/// Runs the same again without `--detach`, behind us, and waits until it is ready.
+async fn detach() -> anyhow::Result<()> {
+    let folder = workspace::sandbox_folder();
+    fs::create_dir_all(&folder)?;
+    if env_file().exists() {
+        fs::remove_file(env_file())?;
+    }
+    let log = folder.join("up.log");
+    let out = fs::File::create(&log)?;
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
+    let mut supervisor = std::process::Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        // A group of its own: Ctrl-C in this terminal is not meant for it.
+        .process_group(0)
+        .spawn()?;
+    wait_for("the sandbox is not ready", READY_WITHIN, || {
+        let ended = supervisor.try_wait();
+        async {
+            if let Some(status) = ended? {
+                bail!("it ended with {status}:\n{}", fs::read_to_string(&log)?);
+            }
+            Ok(env_file().exists().then_some(()))
+        }
+    })
+    .await?;
+    say::line(&fs::read_to_string(&log)?);
+    say::line("It runs behind you; `cargo sandbox down` stops it.");
+    Ok(())
+}
+
+async fn stay(tools: &Tools, options: Options) -> anyhow::Result<()> {
+    let folder = workspace::sandbox_folder();
+    let run = folder.join("up");
+    if run.exists() {
+        fs::remove_dir_all(&run)?;
+    }
+    let mut terminated = signal(SignalKind::terminate())?;
+    let choices = choices(options)?;
+    let is_remote = choices.nango.is_some();
+    let stack = say::timed("starting everything", Stack::start(tools, &run, choices)).await?;
+    State::of(&stack).write()?;
+    show(&stack, is_remote);
+    write_env(&stack)?;
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    say::doing("stopping everything");
+    fs::remove_file(env_file())?;
+    stack.stop().await?;
+    State::remove()
+}
+
+fn choices(options: Options) -> anyhow::Result<Choices> {
+    let Options {
+        detach: _,
+        nango_url,
+        nango_secret_key,
+        webhook_secret,
+        public_url,
+        client_api_url,
+        edge_port,
+        public_port,
+        kind,
+    } = options;
+    let nango = match (nango_url, nango_secret_key, webhook_secret) {
+        (Some(url), Some(secret_key), Some(webhook_secret)) => {
+            Some(RemoteNango { url, secret_key, webhook_secret })
+        }
+        _ => None,
+    };
+    if let Some(url) = &public_url {
+        ensure!(!url.ends_with('/'), "--public-url has no path; leave the last / away");
+    }
+    Ok(Choices {
+        nango,
+        client_api_url,
+        public_url,
+        edge_port,
+        public_port,
+        is_kind: kind,
+        with_empty_database: false,
+    })
+}
+
+fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
+    let at = &stack.coordinates;
+    let path = |file: &str| stack.pki.path(file).to_string_lossy().into_owned();
+    vec![
+        ("EDGE_URL", at.edge_url.clone()),
+        ("PUBLIC_URL", at.public_url.clone()),
+        ("CONTROL_URL", at.control_url.clone()),
+        ("ENVOY_ADMIN_URL", at.envoy_admin_url.clone()),
+        ("DATABASE_URL", stack.database.url.clone()),
+        ("NANGO_URL", at.nango_url.clone()),
+        ("NANGO_SECRET_KEY", at.nango_secret_key.clone()),
+        ("NANGO_WEBHOOK_SECRET", at.webhook_secret.clone()),
+        ("EDGE_ASSERTION_KEY", at.assertion_key.clone()),
+        ("CLIENT_APP_URL", at.client_app_url.clone()),
+        ("CA_CERT", path("service-ca.crt")),
+        ("CLIENT_CERT", path("app.crt")),
+        ("CLIENT_KEY", path("app.key")),
+        ("TENANT", TENANT.to_owned()),
+    ]
+}
+
+/// Written last and in one piece: whoever finds it finds everything ready.
+fn write_env(stack: &Stack) -> anyhow::Result<()> {
+    let lines: Vec<String> =
+        variables(stack).iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+    let scratch = env_file().with_extension("env.new");
+    fs::write(&scratch, lines.concat())?;
+    fs::rename(&scratch, env_file()).context("cannot write sandbox.env")
+}
+
+fn show(stack: &Stack, is_remote: bool) {
+    let at = &stack.coordinates;
+    let logs = stack.logs();
+    let log = |path: &Path| path.display().to_string();
+    say::line("\nEverything runs:\n");
+    for (what, address) in [
+        ("client applications (mTLS)", at.edge_url.clone()),
+        ("browsers and Nango", at.public_url.clone()),
+        ("Nango", at.nango_url.clone()),
+        ("Envoy's admin page", at.envoy_admin_url.clone()),
+        ("PostgreSQL", stack.database.url.clone()),
+        ("log of control", log(&logs[0].1)),
+        ("log of Envoy", log(&logs[1].1)),
+        ("everything for a shell", log(&env_file())),
+    ] {
+        say::line(&format!("  {what:<28}{address}"));
+    }
+    if is_remote {
+        say::line(&format!(
+            "\nIn Nango's dashboard, set the callback URL to {0}/oauth/callback and the webhook URL to {0}/webhooks/nango.",
+            at.public_url
+        ));
+    }
+    say::line(
+        r#"
+Three commands to try:
+
+  . target/sandbox/sandbox.env
+  api() { curl -s --cacert "$CA_CERT" --cert "$CLIENT_CERT" --key "$CLIENT_KEY" -H 'content-type: application/json' "$@"; }
+  api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}'
+
+Open the authorizationUrl of the answer in a browser, and then see what became of it:
+
+  api "$EDGE_URL/tenants/$TENANT/connections/<connectionId>"
+"#,
+    );
+}
