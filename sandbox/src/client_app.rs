@@ -12,11 +12,6 @@ use axum::{
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use reqwest::{Certificate, Client, Identity};
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
 use serde_json::Value;
 use std::{
     fmt,
@@ -61,7 +56,7 @@ impl fmt::Debug for ClientApp {
 }
 
 impl ClientApp {
-    pub async fn start(pki: &Pki, signing_secret: &str) -> anyhow::Result<Self> {
+    pub fn start(pki: &Pki, signing_secret: &str) -> anyhow::Result<Self> {
         let webhook = standardwebhooks::Webhook::new(signing_secret)
             .map_err(|error| anyhow::anyhow!("the signing secret is unusable: {error}"))?;
         let shared = Arc::new(Shared {
@@ -76,7 +71,7 @@ impl ClientApp {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let tls = RustlsConfig::from_config(Arc::new(server_tls(pki)?));
+        let tls = RustlsConfig::from_config(Arc::new(pki.server_tls("receiver")?));
         let handle = Handle::new();
         let server = axum_server::from_tcp_rustls(listener, tls)?
             .handle(handle.clone())
@@ -127,17 +122,6 @@ pub fn client_as(pki: &Pki, pem: Option<&str>) -> anyhow::Result<Client> {
         client = client.identity(Identity::from_pem(pem.as_bytes())?);
     }
     client.build().context("cannot make an HTTP client")
-}
-
-/// Only this deployment's own certificates may come.
-fn server_tls(pki: &Pki) -> anyhow::Result<ServerConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(pki.service.certificate_pem.as_bytes())?)?;
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
-    let chain =
-        CertificateDer::pem_file_iter(pki.path("receiver.crt"))?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(pki.path("receiver.key"))?;
-    Ok(ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?)
 }
 
 /// What every receiver should do: verify the signature over the exact bytes, and answer soon.

@@ -44,11 +44,11 @@ pub struct Envoy {
 impl Envoy {
     /// Writes everything that Envoy reads below `folder`, and starts it.
     pub async fn start(
-        program: &Path,
-        filter: &Path,
+        (program, filter): (&Path, &Path),
         folder: &Path,
         addresses: Addresses,
-        (pki, secrets): (&Pki, &EdgeSecrets),
+        pki: &Pki,
+        secrets: &EdgeSecrets,
     ) -> anyhow::Result<Self> {
         write_configuration(folder, addresses)?;
         fs::create_dir_all(folder.join("filter"))?;
@@ -68,7 +68,9 @@ impl Envoy {
             .arg(folder.join("envoy.json"))
             // Shared memory for hot restarts has one name per id; two sandboxes must not share it.
             .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"])
-            .args(["--component-log-level", "wasm:info"]);
+            .args(["--component-log-level", "wasm:info"])
+            // Ten seconds without it: too late for whoever watches the access log.
+            .args(["--file-flush-interval-msec", "50"]);
         let log = folder.parent().unwrap_or(folder).join("envoy.log");
         let mut process = Process::start("Envoy", command, &log)?;
         let ready = format!("http://{}/ready", addresses.admin);

@@ -13,6 +13,7 @@ pub mod envoy;
 pub mod pki;
 pub mod ports;
 pub mod process;
+pub mod recorder;
 pub mod say;
 pub mod secrets;
 pub mod stack;

@@ -35,8 +35,8 @@ async fn main() -> ExitCode {
     let Arguments { preferences, verb } = Arguments::parse();
     say::start_log();
     let ended = match verb {
-        Verb::Demo => demo::run(&preferences).await,
-        Verb::Up(options) => up::run(&preferences, options).await,
+        Verb::Demo => Box::pin(demo::run(&preferences)).await,
+        Verb::Up(options) => Box::pin(up::run(&preferences, options)).await,
         Verb::Down => down::run(),
         Verb::Test => test::run(&preferences).await,
     };

@@ -5,10 +5,16 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// An authority that signs.
@@ -105,6 +111,18 @@ impl Pki {
     /// The path of a file such as `app.crt`, `app.key` or `service-ca.crt`.
     pub fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
+    }
+
+    /// A server with the identity `name`, for callers with a certificate of this deployment only.
+    pub fn server_tls(&self, name: &str) -> anyhow::Result<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.service.certificate_pem.as_bytes())?)?;
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+        let chain = CertificateDer::pem_file_iter(self.path(&format!("{name}.crt")))?
+            .collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key")))?;
+        let server = ServerConfig::builder().with_client_cert_verifier(verifier);
+        Ok(server.with_single_cert(chain, key)?)
     }
 
     pub fn read(&self, file: &str) -> anyhow::Result<String> {

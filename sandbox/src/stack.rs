@@ -90,66 +90,42 @@ impl Stack {
         } else {
             Database::start(tools, folder).await?
         };
-        let [edge_port, public_port, admin_port, control_port, control_admin_port] = ports::free()?;
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let addresses = Addresses {
-            clients: loopback(choices.edge_port.unwrap_or(edge_port)),
-            public: loopback(choices.public_port.unwrap_or(public_port)),
-            admin: loopback(admin_port),
-            control: loopback(control_port),
-        };
-        let public_url =
-            choices.public_url.clone().unwrap_or_else(|| format!("https://{}", addresses.public));
+        let ports = Ports::choose(&choices)?;
+        let public_url = choices
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("https://{}", ports.addresses.public));
         let signing_secret = secrets::signing_secret();
         let (nango, remote, profile_key) =
-            start_nango(choices.nango.clone(), &public_url, &pki, choices.is_kind).await?;
-        let (client_app, client_app_url) = match choices.client_api_url {
-            Some(url) => (None, url),
-            None => {
-                let app = ClientApp::start(&pki, &signing_secret).await?;
-                let url = app.url();
-                (Some(app), url)
-            }
+            start_nango(choices.nango, &public_url, &pki, choices.is_kind).await?;
+        let client_app = match choices.client_api_url {
+            Some(_) => None,
+            None => Some(ClientApp::start(&pki, &signing_secret)?),
         };
+        let client_app_url = client_app.as_ref().map(ClientApp::url).or(choices.client_api_url);
         let coordinates = Coordinates {
-            edge_url: format!("https://{}", addresses.clients),
-            control_url: format!("https://{}", addresses.control),
-            envoy_admin_url: format!("http://{}", addresses.admin),
+            edge_url: format!("https://{}", ports.addresses.clients),
+            control_url: format!("https://{}", ports.addresses.control),
+            envoy_admin_url: format!("http://{}", ports.addresses.admin),
             assertion_key: secrets::hex(),
             nango_url: remote.url,
             nango_secret_key: remote.secret_key,
             webhook_secret: remote.webhook_secret,
             public_url,
-            client_app_url,
+            client_app_url: client_app_url.unwrap_or_default(),
         };
+        let keys = (signing_secret.as_str(), profile_key);
         let control_settings = Settings {
             program: tools.control.clone(),
-            environment: environment(
-                &coordinates,
-                &pki,
-                &database,
-                (control_port, control_admin_port),
-                (&signing_secret, profile_key),
-            ),
-            admin: loopback(control_admin_port),
+            environment: environment(&coordinates, &pki, &database, &ports, keys),
+            admin: ports.control_admin,
             log: folder.join("control.log"),
         };
         control_settings.migrate().await?;
-        let control = control_settings.start().await?;
-        let edge_secrets = EdgeSecrets {
-            webhook_keys: coordinates.webhook_secret.clone(),
-            assertion_keys: coordinates.assertion_key.clone(),
-        };
-        let envoy = Envoy::start(
-            &tools.envoy,
-            &tools.filter,
-            &folder.join("envoy"),
-            addresses,
-            (&pki, &edge_secrets),
-        )
-        .await?;
+        let control = Some(control_settings.start().await?);
+        let envoy =
+            start_envoy(tools, &folder.join("envoy"), ports.addresses, &pki, &coordinates).await?;
         let http = client_app::client(&pki)?;
-        let control = Some(control);
         Ok(Self {
             coordinates,
             pki,
@@ -215,6 +191,41 @@ impl Stack {
     }
 }
 
+/// Where everybody listens.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    addresses: Addresses,
+    control_admin: SocketAddr,
+}
+
+impl Ports {
+    fn choose(choices: &Choices) -> anyhow::Result<Self> {
+        let [clients, public, admin, control, control_admin] = ports::free()?;
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let addresses = Addresses {
+            clients: loopback(choices.edge_port.unwrap_or(clients)),
+            public: loopback(choices.public_port.unwrap_or(public)),
+            admin: loopback(admin),
+            control: loopback(control),
+        };
+        Ok(Self { addresses, control_admin: loopback(control_admin) })
+    }
+}
+
+async fn start_envoy(
+    tools: &Tools,
+    folder: &Path,
+    addresses: Addresses,
+    pki: &Pki,
+    coordinates: &Coordinates,
+) -> anyhow::Result<Envoy> {
+    let secrets = EdgeSecrets {
+        webhook_keys: coordinates.webhook_secret.clone(),
+        assertion_keys: coordinates.assertion_key.clone(),
+    };
+    Envoy::start((&tools.envoy, &tools.filter), folder, addresses, pki, &secrets).await
+}
+
 async fn start_nango(
     chosen: Option<RemoteNango>,
     public_url: &str,
@@ -246,14 +257,14 @@ fn environment(
     coordinates: &Coordinates,
     pki: &Pki,
     database: &Database,
-    (port, admin_port): (u16, u16),
+    ports: &Ports,
     (signing_secret, profile_key): (&str, Option<String>),
 ) -> BTreeMap<&'static str, String> {
     let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
     let mut environment: BTreeMap<&'static str, String> = [
         ("HOST", Ipv4Addr::LOCALHOST.to_string()),
-        ("PORT", port.to_string()),
-        ("ADMIN_PORT", admin_port.to_string()),
+        ("PORT", ports.addresses.control.port().to_string()),
+        ("ADMIN_PORT", ports.control_admin.port().to_string()),
         ("DATABASE_URL", database.url.clone()),
         ("NANGO_API_URL", coordinates.nango_url.clone()),
         ("NANGO_SECRET_KEY", coordinates.nango_secret_key.clone()),

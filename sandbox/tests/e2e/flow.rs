@@ -1,0 +1,189 @@
+//! The main job, from outside: a user's connection through the edge, to the notification.
+
+use crate::support::{Answer, SIGNATURE, World};
+use contract::{keys::KeyRing, signature};
+use reqwest::StatusCode;
+use sandbox::{
+    browser::{Browser, Decision},
+    client_app,
+    process::wait_for,
+    stack::Stack,
+};
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf, time::Duration};
+
+/// A delivery whose sender was killed waits for its lease to run out.
+const SOON: Duration = Duration::from_mins(1);
+
+pub async fn start(stack: &Stack) -> Value {
+    let body = json!({"sub": "user-1", "provider": "github", "scopes": ["repo"], "metadata": {"plan": "pro"}});
+    let request = stack.http.post(stack.edge("/tenants/acme/connections")).json(&body);
+    let answer = Answer::of(request.send().await.unwrap()).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json()
+}
+
+/// Goes through the provider and our callback to Nango.
+pub async fn authorize(stack: &Stack, started: &Value, decision: Decision) -> u16 {
+    let browser = Browser::new(&stack.pki).unwrap();
+    let url = started["authorizationUrl"].as_str().unwrap();
+    let decided = browser.decide(url, decision).await.unwrap();
+    let callback = browser.open(decided.next().unwrap()).await.unwrap();
+    if callback.status == 308 {
+        browser.open(callback.next().unwrap()).await.unwrap().status
+    } else {
+        callback.status
+    }
+}
+
+pub async fn show(stack: &Stack, started: &Value) -> Value {
+    let id = started["connectionId"].as_str().unwrap();
+    let url = stack.edge(&format!("/tenants/acme/connections/{id}"));
+    stack.http.get(url).send().await.unwrap().json().await.unwrap()
+}
+
+pub async fn notified(stack: &Stack, count: usize) -> Vec<Value> {
+    let app = stack.app().unwrap();
+    wait_for("no notification", SOON, || async {
+        let notified = app.notified();
+        Ok((notified.len() >= count).then_some(notified))
+    })
+    .await
+    .unwrap()
+    .into_iter()
+    .map(|notified| notified.body)
+    .collect()
+}
+
+#[tokio::test]
+async fn a_user_connects_and_the_application_is_told() {
+    let world = World::start().await;
+    let stack = &world.stack;
+    let started = start(stack).await;
+    let provider = stack.stand_in().unwrap().provider().url();
+    assert!(started["authorizationUrl"].as_str().unwrap().starts_with(&provider));
+    assert_eq!(authorize(stack, &started, Decision::Allow).await, 200);
+    let notified = notified(stack, 1).await;
+    let body = &notified[0];
+    assert_eq!(
+        *body,
+        json!({"id": body["id"], "type": "connection.activated", "sequence": 1, "occurredAt": body["occurredAt"],
+            "connectionId": started["connectionId"], "tenantId": "acme", "oidcSub": "user-1", "provider": "github",
+            "status": "active", "reason": null, "requestedScopes": ["repo"], "authorizedScopes": ["repo"],
+            "scopesVerified": false, "providerAccountId": "583231", "displayName": "The Octocat",
+            "metadata": {"username": "octocat", "avatar": "https://avatars.example/583231"},
+            "clientMetadata": {"plan": "pro"}})
+    );
+    assert_eq!(show(stack, &started).await["status"], "active");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_user_who_says_no_is_told_and_so_is_the_application() {
+    let world = World::start().await;
+    let stack = &world.stack;
+    let started = start(stack).await;
+    assert_eq!(authorize(stack, &started, Decision::Deny).await, 200);
+    let notified = notified(stack, 1).await;
+    assert_eq!(
+        [&notified[0]["type"], &notified[0]["reason"]],
+        ["connection.failed", "access_denied"]
+    );
+    assert_eq!(stack.stand_in().unwrap().connection_ids(), Vec::<String>::new());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_deleted_connection_is_deleted_at_the_vault() {
+    let world = World::start().await;
+    let stack = &world.stack;
+    let started = start(stack).await;
+    authorize(stack, &started, Decision::Allow).await;
+    notified(stack, 1).await;
+    let id = started["connectionId"].as_str().unwrap();
+    let url = stack.edge(&format!("/tenants/acme/connections/{id}"));
+    let answer = stack.http.delete(url).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let notified = notified(stack, 2).await;
+    assert_eq!(notified[1]["type"], "connection.deleted");
+    assert_eq!(stack.stand_in().unwrap().connection_ids(), Vec::<String>::new());
+    assert_eq!(show(stack, &started).await["status"], "deleted");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_recorded_forgery_is_verified_stored_and_changes_nothing() {
+    let world = World::start().await;
+    let stack = &world.stack;
+    let started = start(stack).await;
+    authorize(stack, &started, Decision::Allow).await;
+    notified(stack, 1).await;
+    let before = show(stack, &started).await;
+    let folder = "../contract/fixtures/nango-0.71.4/webhooks";
+    let name = "w42-forward-FORGED-auth-event-correctly-signed.http";
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
+    let recorded = fs::read_to_string(path).unwrap();
+    let body = recorded.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let keys = KeyRing::parse(stack.coordinates.webhook_secret.as_bytes()).unwrap();
+    let answer = client_app::client_as(&stack.pki, None)
+        .unwrap()
+        .post(stack.public("/webhooks/nango"))
+        .header("content-type", "application/json")
+        .header(SIGNATURE, signature::sign(&keys, body.as_bytes()))
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut connection = stack.database.connect().await.unwrap();
+    let query = "SELECT outcome FROM receipts WHERE hint->>'connectionId' = 'forged-connection' AND outcome IS NOT NULL";
+    let deadline = std::time::Instant::now() + SOON;
+    let outcome: String = loop {
+        if let Some(outcome) =
+            sqlx::query_scalar(query).fetch_optional(&mut connection).await.unwrap()
+        {
+            break outcome;
+        }
+        assert!(std::time::Instant::now() < deadline, "the receipt is not settled");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(outcome, "no_match");
+    assert_eq!(show(stack, &started).await, before);
+    assert_eq!(stack.app().unwrap().notified().len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_reaches_control_past_the_edge_is_401() {
+    let world = World::start().await;
+    let stack = &world.stack;
+    let url = |path: &str| format!("{}{path}", stack.coordinates.control_url);
+    // A client application's certificate is not even let in there.
+    assert!(stack.http.get(url("/health")).send().await.is_err());
+    // A workload of this deployment is let in, and believed in nothing.
+    let pem =
+        format!("{}{}", stack.pki.read("edge.crt").unwrap(), stack.pki.read("edge.key").unwrap());
+    let inside = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(
+            stack.pki.service.certificate_pem.as_bytes(),
+        )
+        .unwrap()])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())
+        .resolve("control", stack.envoy.addresses.control)
+        .build()
+        .unwrap();
+    let port = stack.envoy.addresses.control.port();
+    for path in ["/health", "/tenants/acme/connections/1", "/webhooks/nango", "/nowhere"] {
+        let answer = inside
+            .get(format!("https://control:{port}{path}"))
+            .header("x-connections-principal", "spiffe://sandbox.example/app")
+            .header("x-connections-tenant", "acme")
+            .header("x-connections-action", "read")
+            .send()
+            .await
+            .unwrap();
+        let answer = Answer::of(answer).await;
+        assert_eq!((answer.status, answer.problem_code().as_str()), (401, "not_vouched"), "{path}");
+    }
+    world.finish().await;
+}

@@ -1,0 +1,20 @@
+//! The real Envoy with the real filter, the real control service, a real PostgreSQL, from outside.
+//!
+//! `cargo sandbox test` provides all of it; alone, `cargo test -p sandbox` finds or gets it by itself.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    unreachable_pub,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod crash;
+mod edge;
+mod flow;
+mod raw;
+mod settings;
+mod support;
+mod tokens;
+mod webhooks;

@@ -1,0 +1,201 @@
+//! Worlds for the tests: the edge alone before a recorder, or everything.
+
+use contract::{keys::KeyRing, signature};
+use http_body_util::StreamBody;
+use hyper::{
+    HeaderMap,
+    body::{Bytes, Frame},
+};
+use reqwest::{Client, Response, Version};
+use sandbox::{
+    client_app,
+    envoy::{Addresses, EdgeSecrets, Envoy},
+    pki::Pki,
+    ports,
+    recorder::Recorder,
+    secrets,
+    stack::{Choices, Stack},
+    tools::Tools,
+};
+use serde_json::Value;
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+};
+use tempfile::TempDir;
+
+pub const SIGNATURE: &str = "x-nango-hmac-sha256";
+
+/// Envoy with the filter, before a recorder in control's place.
+pub struct Edge {
+    pub envoy: Envoy,
+    pub recorder: Recorder,
+    pub pki: Pki,
+    pub webhook_keys: String,
+    pub assertion_keys: String,
+    _folder: TempDir,
+}
+
+impl Edge {
+    pub async fn start() -> Self {
+        let tools = Tools::for_tests().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::create(&folder.path().join("pki")).unwrap();
+        let recorder = Recorder::start(&pki).unwrap();
+        let [clients, public, admin] = ports::free().unwrap();
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let addresses = Addresses {
+            clients: loopback(clients),
+            public: loopback(public),
+            admin: loopback(admin),
+            control: recorder.address,
+        };
+        let edge_secrets =
+            EdgeSecrets { webhook_keys: secrets::nango_key(), assertion_keys: secrets::hex() };
+        let envoy = Envoy::start(
+            (&tools.envoy, &tools.filter),
+            &folder.path().join("envoy"),
+            addresses,
+            &pki,
+            &edge_secrets,
+        )
+        .await
+        .unwrap();
+        let EdgeSecrets { webhook_keys, assertion_keys } = edge_secrets;
+        Self { envoy, recorder, pki, webhook_keys, assertion_keys, _folder: folder }
+    }
+
+    pub fn clients(&self, path: &str) -> String {
+        format!("https://{}{path}", self.envoy.addresses.clients)
+    }
+
+    pub fn public(&self, path: &str) -> String {
+        format!("https://{}{path}", self.envoy.addresses.public)
+    }
+
+    /// A client application with its certificate.
+    pub fn app(&self) -> Client {
+        client_app::client(&self.pki).unwrap()
+    }
+
+    /// Somebody without a certificate.
+    pub fn anybody(&self) -> Client {
+        client_app::client_as(&self.pki, None).unwrap()
+    }
+
+    pub fn sign(&self, body: &[u8]) -> String {
+        signature::sign(&KeyRing::parse(self.webhook_keys.as_bytes()).unwrap(), body)
+    }
+}
+
+/// The two versions of HTTP that strangers may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http {
+    One,
+    Two,
+}
+
+impl Http {
+    pub const BOTH: [Self; 2] = [Self::One, Self::Two];
+
+    pub const fn version(self) -> Version {
+        match self {
+            Self::One => Version::HTTP_11,
+            Self::Two => Version::HTTP_2,
+        }
+    }
+
+    /// Somebody without a certificate who speaks this version only.
+    pub fn client(self, pki: &Pki) -> Client {
+        let ca = reqwest::Certificate::from_pem(pki.service.certificate_pem.as_bytes()).unwrap();
+        let client = Client::builder().tls_certs_only([ca]).no_proxy();
+        match self {
+            Self::One => client.http1_only().build().unwrap(),
+            Self::Two => client.http2_prior_knowledge().build().unwrap(),
+        }
+    }
+}
+
+/// How a body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// In one piece, with its length.
+    Whole,
+    /// In pieces, without a length.
+    Pieces,
+    /// In pieces, and with trailers after it.
+    Trailers,
+}
+
+impl Sending {
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Pieces, Self::Trailers];
+
+    pub fn body(self, bytes: &[u8]) -> reqwest::Body {
+        if self == Self::Whole {
+            return bytes.to_vec().into();
+        }
+        let pieces = bytes.chunks(bytes.len().div_ceil(3).max(1));
+        let mut frames: Vec<Result<Frame<Bytes>, Infallible>> =
+            pieces.map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+        if self == Self::Trailers {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-trailer", "1".parse().unwrap());
+            frames.push(Ok(Frame::trailers(trailers)));
+        }
+        reqwest::Body::wrap(StreamBody::new(futures::stream::iter(frames)))
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    pub version: Version,
+}
+
+impl Answer {
+    pub async fn of(response: Response) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            version: response.version(),
+            body: response.bytes().await.unwrap().to_vec(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("{:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Checks that this is a refusal in the one shape that refusals have, and gives its code.
+    pub fn problem_code(&self) -> String {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Everything, with a database of its own.
+pub struct World {
+    pub stack: Stack,
+    _folder: TempDir,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let tools = Tools::for_tests().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let choices = Choices { with_empty_database: true, ..Choices::default() };
+        let stack = Box::pin(Stack::start(&tools, folder.path(), choices)).await.unwrap();
+        Self { stack, _folder: folder }
+    }
+
+    pub async fn finish(self) {
+        self.stack.stop().await.unwrap();
+    }
+}

@@ -1,0 +1,65 @@
+//! The sandbox changes addresses and file paths in `envoy.yaml`, by name, and nothing else.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use sandbox::envoy::{Addresses, localize, read_configuration};
+use serde_json::Value;
+use std::{collections::BTreeSet, path::Path};
+
+/// The places where two documents differ.
+fn differences(one: &Value, other: &Value, place: &str, found: &mut BTreeSet<String>) {
+    match (one, other) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+            for name in names {
+                let member = |document: &serde_json::Map<String, Value>| {
+                    document.get(name).cloned().unwrap_or_default()
+                };
+                differences(&member(ours), &member(theirs), &format!("{place}/{name}"), found);
+            }
+        }
+        (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
+            for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+                differences(ours, theirs, &format!("{place}/{index}"), found);
+            }
+        }
+        _ if one == other => {}
+        _ => drop(found.insert(place.to_owned())),
+    }
+}
+
+#[test]
+fn only_addresses_and_file_paths_are_changed() {
+    let original = read_configuration().unwrap();
+    let address = |port| ([127, 0, 0, 2], port).into();
+    let addresses = Addresses {
+        clients: address(1),
+        public: address(2),
+        admin: address(3),
+        control: address(4),
+    };
+    let localized = localize(original.clone(), Path::new("/elsewhere"), addresses).unwrap();
+    let mut found = BTreeSet::new();
+    differences(&original, &localized, "", &mut found);
+    let (paths, addresses): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|place| place.ends_with("/path"));
+    let mut expected: Vec<String> = [
+        "/admin/address",
+        "/static_resources/listeners/0/address",
+        "/static_resources/listeners/1/address",
+        "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address",
+    ]
+    .iter()
+    .flat_map(|place| {
+        ["address", "port_value"].map(|field| format!("{place}/socket_address/{field}"))
+    })
+    .collect();
+    expected.sort();
+    assert_eq!(addresses, expected);
+    for place in &paths {
+        let at =
+            |document: &Value| document.pointer(place).and_then(Value::as_str).map(str::to_owned);
+        let moved = at(&original).unwrap().replace("/etc/envoy", "/elsewhere");
+        assert_eq!(at(&localized), Some(moved), "{place}");
+    }
+    assert!(paths.len() > 10, "the configuration has files: {paths:?}");
+}
