@@ -17,7 +17,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub program: PathBuf,
-    pub environment: BTreeMap<&'static str, String>,
+    pub environment: BTreeMap<String, String>,
     pub admin: SocketAddr,
     pub log: PathBuf,
 }

@@ -97,11 +97,13 @@ impl Pki {
         };
         pki.write("service-ca.crt", &pki.service.certificate_pem)?;
         pki.write("clients-ca.crt", &pki.clients.certificate_pem)?;
+        let both = format!("{}{}", pki.service.certificate_pem, pki.clients.certificate_pem);
+        pki.write("mesh-ca.crt", &both)?;
         let server = [Name::Dns("localhost"), Name::Loopback];
         pki.write_identity("server", &pki.service.issue("server", &server)?)?;
         let edge = [Name::Uri("spiffe://sandbox.example/edge")];
         pki.write_identity("edge", &pki.service.issue("edge", &edge)?)?;
-        let control = [Name::Dns("control"), Name::Uri("spiffe://sandbox.example/control")];
+        let control = [Name::Dns("control"), Name::Dns("localhost"), Name::Loopback];
         pki.write_identity("control", &pki.service.issue("control", &control)?)?;
         pki.write_identity("receiver", &pki.service.issue("receiver", &server)?)?;
         pki.write_identity("app", &pki.clients.issue("app", &[Name::Uri(APP)])?)?;

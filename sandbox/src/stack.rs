@@ -37,6 +37,8 @@ pub struct Choices {
     /// Ports that must be these; all others are free ones.
     pub edge_port: Option<u16>,
     pub public_port: Option<u16>,
+    /// Further providers: the settings `<PROVIDER>_INTEGRATION_KEY`.
+    pub integrations: Vec<(String, String)>,
     /// Whether the stand-in Nango sends each webhook once and at once.
     pub is_kind: bool,
     /// Whether the database must be new and empty.
@@ -115,9 +117,11 @@ impl Stack {
             client_app_url: client_app_url.unwrap_or_default(),
         };
         let keys = (signing_secret.as_str(), profile_key);
+        let mut environment = environment(&coordinates, &pki, &database, &ports, keys);
+        environment.extend(choices.integrations);
         let control_settings = Settings {
             program: tools.control.clone(),
-            environment: environment(&coordinates, &pki, &database, &ports, keys),
+            environment,
             admin: ports.control_admin,
             log: folder.join("control.log"),
         };
@@ -259,9 +263,10 @@ fn environment(
     database: &Database,
     ports: &Ports,
     (signing_secret, profile_key): (&str, Option<String>),
-) -> BTreeMap<&'static str, String> {
+) -> BTreeMap<String, String> {
     let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
-    let mut environment: BTreeMap<&'static str, String> = [
+    let profile_key = profile_key.map(|key| ("NANGO_PROFILE_KEY", key));
+    let settings = [
         ("HOST", Ipv4Addr::LOCALHOST.to_string()),
         ("PORT", ports.addresses.control.port().to_string()),
         ("ADMIN_PORT", ports.control_admin.port().to_string()),
@@ -275,10 +280,10 @@ fn environment(
         ("NOTIFICATION_SIGNING_SECRET", signing_secret.to_owned()),
         ("MTLS_CERT_PATH", path("control.crt")),
         ("MTLS_KEY_PATH", path("control.key")),
-        ("MTLS_CA_PATH", path("service-ca.crt")),
+        // As in a mesh, where one authority signs every workload: any of them can reach control, and the
+        // edge's assertion is what keeps them out.
+        ("MTLS_CA_PATH", path("mesh-ca.crt")),
         ("INSTANCE", "sandbox".to_owned()),
-    ]
-    .into();
-    environment.extend(profile_key.map(|key| ("NANGO_PROFILE_KEY", key)));
-    environment
+    ];
+    settings.into_iter().chain(profile_key).map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -1,5 +1,4 @@
 //! The sandbox changes addresses and file paths in `envoy.yaml`, by name, and nothing else.
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use sandbox::envoy::{Addresses, localize, read_configuration};
 use serde_json::Value;

@@ -63,7 +63,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn(request_log::line))
+        .layer(middleware::from_fn_with_state(state.clock.clone(), request_log::line))
         .with_state(state)
 }
 

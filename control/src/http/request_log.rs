@@ -1,18 +1,18 @@
 //! One log line a request, and the request id in each problem. No query is ever written: it holds codes.
 
 use super::error::Failure;
+use crate::clock::Clock;
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::Response,
 };
 use contract::header::REQUEST_ID;
-use std::time::Instant;
 
 /// Runs the request, completes a failure's body, and writes the line.
-pub(super) async fn line(request: Request, next: Next) -> Response {
-    let started = Instant::now();
+pub(super) async fn line(State(clock): State<Clock>, request: Request, next: Next) -> Response {
+    let started = clock.now();
     let method = request.method().clone();
     let route = request
         .extensions()
@@ -23,7 +23,7 @@ pub(super) async fn line(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     let failure = response.extensions_mut().remove::<Failure>();
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = clock.now().signed_duration_since(started).num_milliseconds();
     let error = failure.as_ref().map(|failure| failure.chain.as_str());
     if status >= 500 {
         tracing::error!(

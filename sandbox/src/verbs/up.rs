@@ -27,7 +27,8 @@ pub struct Options {
     /// Return once everything runs; `cargo sandbox down` stops it.
     #[arg(long)]
     detach: bool,
-    /// Another Nango than the stand-in.
+    /// Another Nango than the stand-in. `<PROVIDER>_INTEGRATION_KEY` variables of the shell name its
+    /// integrations; without them there is `github`.
     #[arg(long, requires_all = ["nango_secret_key", "webhook_secret"])]
     nango_url: Option<String>,
     /// Its API key.
@@ -146,7 +147,10 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
     if let Some(url) = &public_url {
         ensure!(!url.ends_with('/'), "--public-url has no path; leave the last / away");
     }
+    let integrations =
+        std::env::vars().filter(|(name, _)| name.ends_with("_INTEGRATION_KEY")).collect();
     Ok(Choices {
+        integrations,
         nango,
         client_api_url,
         public_url,

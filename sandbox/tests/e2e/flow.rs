@@ -5,9 +5,11 @@ use contract::{keys::KeyRing, signature};
 use reqwest::StatusCode;
 use sandbox::{
     browser::{Browser, Decision},
-    client_app,
+    client_app, ports,
     process::wait_for,
-    stack::Stack,
+    secrets,
+    stack::{Choices, RemoteNango, Stack},
+    tools::Tools,
 };
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
@@ -53,6 +55,18 @@ pub async fn notified(stack: &Stack, count: usize) -> Vec<Value> {
     .into_iter()
     .map(|notified| notified.body)
     .collect()
+}
+
+/// Sends a webhook as Nango would.
+async fn send_webhook(stack: &Stack, webhook_secret: &str, body: &str) -> u16 {
+    let keys = KeyRing::parse(webhook_secret.as_bytes()).unwrap();
+    let anybody = client_app::client_as(&stack.pki, None).unwrap();
+    let request = anybody
+        .post(stack.public("/webhooks/nango"))
+        .header("content-type", "application/json")
+        .header(SIGNATURE, signature::sign(&keys, body.as_bytes()))
+        .body(body.to_owned());
+    request.send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
@@ -124,17 +138,7 @@ async fn the_recorded_forgery_is_verified_stored_and_changes_nothing() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
     let recorded = fs::read_to_string(path).unwrap();
     let body = recorded.split_once("\r\n\r\n").unwrap().1.to_owned();
-    let keys = KeyRing::parse(stack.coordinates.webhook_secret.as_bytes()).unwrap();
-    let answer = client_app::client_as(&stack.pki, None)
-        .unwrap()
-        .post(stack.public("/webhooks/nango"))
-        .header("content-type", "application/json")
-        .header(SIGNATURE, signature::sign(&keys, body.as_bytes()))
-        .body(body)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200);
+    assert_eq!(send_webhook(stack, &stack.coordinates.webhook_secret, &body).await, 200);
     let mut connection = stack.database.connect().await.unwrap();
     let query = "SELECT outcome FROM receipts WHERE hint->>'connectionId' = 'forged-connection' AND outcome IS NOT NULL";
     let deadline = std::time::Instant::now() + SOON;
@@ -158,24 +162,14 @@ async fn whoever_reaches_control_past_the_edge_is_401() {
     let world = World::start().await;
     let stack = &world.stack;
     let url = |path: &str| format!("{}{path}", stack.coordinates.control_url);
-    // A client application's certificate is not even let in there.
-    assert!(stack.http.get(url("/health")).send().await.is_err());
-    // A workload of this deployment is let in, and believed in nothing.
-    let pem =
-        format!("{}{}", stack.pki.read("edge.crt").unwrap(), stack.pki.read("edge.key").unwrap());
-    let inside = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(
-            stack.pki.service.certificate_pem.as_bytes(),
-        )
-        .unwrap()])
-        .identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())
-        .resolve("control", stack.envoy.addresses.control)
-        .build()
-        .unwrap();
-    let port = stack.envoy.addresses.control.port();
+    // Without a certificate nobody is let in.
+    let anybody = client_app::client_as(&stack.pki, None).unwrap();
+    assert!(anybody.get(url("/health")).send().await.is_err());
+    // A workload is let in, and believed in nothing.
     for path in ["/health", "/tenants/acme/connections/1", "/webhooks/nango", "/nowhere"] {
-        let answer = inside
-            .get(format!("https://control:{port}{path}"))
+        let answer = stack
+            .http
+            .get(url(path))
             .header("x-connections-principal", "spiffe://sandbox.example/app")
             .header("x-connections-tenant", "acme")
             .header("x-connections-action", "read")
@@ -186,4 +180,51 @@ async fn whoever_reaches_control_past_the_edge_is_401() {
         assert_eq!((answer.status, answer.problem_code().as_str()), (401, "not_vouched"), "{path}");
     }
     world.finish().await;
+}
+
+#[tokio::test]
+async fn another_nango_than_the_stand_in_is_used_when_it_is_named() {
+    let tools = Tools::for_tests().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [public_port] = ports::free().unwrap();
+    let public_url = format!("https://127.0.0.1:{public_port}");
+    let [secret_key, profile_key, webhook_secret] = [(); 3].map(|()| secrets::nango_key());
+    let settings = nango_stand_in::Settings {
+        secret_key: secret_key.clone(),
+        profile_key,
+        signing_keys: KeyRing::parse(webhook_secret.as_bytes()).unwrap(),
+        callback_url: format!("{public_url}/oauth/callback"),
+        integrations: vec!["gitlab-prod".to_owned()],
+        trusted_ca: None,
+        enforces_cookie: false,
+        manners: nango_stand_in::Manners::KIND,
+    };
+    let theirs = nango_stand_in::StandIn::start(settings, 0).await.unwrap();
+    let webhook_secret_there = webhook_secret.clone();
+    let choices = Choices {
+        nango: Some(RemoteNango {
+            url: theirs.url(),
+            secret_key,
+            webhook_secret: webhook_secret_there,
+        }),
+        integrations: vec![("GITLAB_INTEGRATION_KEY".to_owned(), "gitlab-prod".to_owned())],
+        public_url: Some(public_url),
+        public_port: Some(public_port),
+        with_empty_database: true,
+        ..Choices::default()
+    };
+    let stack = Box::pin(Stack::start(&tools, folder.path(), choices)).await.unwrap();
+    assert!(stack.nango.is_none());
+    let body = json!({"sub": "user-1", "provider": "gitlab"});
+    let request = stack.http.post(stack.edge("/tenants/acme/connections")).json(&body);
+    let started = Answer::of(request.send().await.unwrap()).await.json();
+    assert_eq!(authorize(&stack, &started, Decision::Allow).await, 200);
+    // Theirs does not trust our certificate; its webhook comes by hand, with its own signature.
+    let nango_id = theirs.connection_ids().pop().unwrap();
+    let hint =
+        json!({"type": "connection.activated", "connectionId": nango_id, "vendor": "gitlab"});
+    assert_eq!(send_webhook(&stack, &webhook_secret, &hint.to_string()).await, 200);
+    let notified = notified(&stack, 1).await;
+    assert_eq!([&notified[0]["provider"], &notified[0]["status"]], ["gitlab", "active"]);
+    stack.stop().await.unwrap();
 }

@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
     unreachable_pub,
     reason = "a test may stop at the first surprise"
 )]

@@ -36,7 +36,7 @@ async fn a_token_is_found_nowhere() {
     let notified = notified(stack, 1).await;
     let shown = show(stack, &started).await;
     let mut found = everything(stack).await;
-    found.push_str(&format!("{started} {shown} {notified:?}"));
+    found = [found, started.to_string(), shown.to_string(), format!("{notified:?}")].concat();
     let issued = stack.stand_in().unwrap().issued_tokens();
     assert_eq!(issued.len(), 1, "a token was issued");
     for token in issued {
