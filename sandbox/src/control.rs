@@ -46,14 +46,7 @@ impl Settings {
     /// Starts it, and waits until it is ready.
     pub async fn start(&self) -> anyhow::Result<Control> {
         let mut process = Process::start("control", self.command(), &self.log)?;
-        let ready = format!("http://{}/readyz", self.admin);
-        let http = reqwest::Client::new();
-        process
-            .wait_until(READY_WITHIN, || async {
-                let answer = http.get(&ready).send().await;
-                answer.is_ok_and(|answer| answer.status().is_success())
-            })
-            .await?;
+        process.wait_until_well(&format!("http://{}/readyz", self.admin), READY_WITHIN).await?;
         Ok(Control { process })
     }
 

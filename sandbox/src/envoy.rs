@@ -74,13 +74,7 @@ impl Envoy {
         let log = folder.parent().unwrap_or(folder).join("envoy.log");
         let mut process = Process::start("Envoy", command, &log)?;
         let ready = format!("http://{}/ready", addresses.admin);
-        let http = reqwest::Client::new();
-        process
-            .wait_until(READY_WITHIN, || async {
-                let answer = http.get(&ready).send().await;
-                answer.is_ok_and(|answer| answer.status().is_success())
-            })
-            .await?;
+        process.wait_until_well(&ready, READY_WITHIN).await?;
         Ok(Self { addresses, folder: folder.to_owned(), process })
     }
 

@@ -86,6 +86,15 @@ impl Process {
         }
     }
 
+    /// Waits until `url` answers with a success.
+    pub async fn wait_until_well(&mut self, url: &str, limit: Duration) -> anyhow::Result<()> {
+        let http = reqwest::Client::new();
+        let is_well = || async {
+            http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+        };
+        self.wait_until(limit, is_well).await
+    }
+
     /// Waits for it to end by itself.
     pub async fn ended(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let ended = timeout(limit, self.child.wait()).await;

@@ -1,6 +1,12 @@
 //! The one commit of a transition: state, attempt, audit line, event, delivery, job and what it settles.
 
-use super::{As, Store, StoreError, audit::AuditLine, jobs::JobKind, wake};
+use super::{
+    As, Store, StoreError,
+    audit::AuditLine,
+    jobs::{JobKind, end_job},
+    receipts::end_receipt,
+    wake,
+};
 use crate::domain::{
     audit::{Actor, AuditAction},
     connection::{Connection, Reason},
@@ -78,7 +84,7 @@ impl Store {
             }
         };
         if let Some(settled) = change.settles
-            && !self.settle(&mut tx, settled, change.at).await?
+            && !settle(&mut tx, settled, change.at).await?
         {
             return Ok(Changed::LeaseLost);
         }
@@ -175,31 +181,6 @@ impl Store {
         .await?;
         Ok(())
     }
-
-    /// Ends claimed work; `false`, if its lease was lost.
-    async fn settle(
-        &self,
-        tx: &mut Transaction<'static, Postgres>,
-        settled: Settled,
-        at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        let query = match settled {
-            Settled::Receipt { id, lease, outcome } => sqlx::query(
-                "UPDATE receipts SET settled_at = $3, outcome = $4, lease = NULL WHERE receipt_id = $1 AND lease = $2",
-            )
-            .bind(id.as_uuid())
-            .bind(lease)
-            .bind(at)
-            .bind(outcome),
-            Settled::Job { id, lease } => sqlx::query(
-                "UPDATE jobs SET done_at = $3, lease = NULL WHERE job_id = $1 AND lease = $2",
-            )
-            .bind(id.as_uuid())
-            .bind(lease)
-            .bind(at),
-        };
-        Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
-    }
 }
 
 impl Change<'_> {
@@ -242,4 +223,16 @@ async fn update(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Ends claimed work; `false`, if its lease was lost.
+async fn settle(
+    tx: &mut Transaction<'static, Postgres>,
+    settled: Settled,
+    at: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    match settled {
+        Settled::Receipt { id, lease, outcome } => end_receipt(tx, id, lease, outcome, at).await,
+        Settled::Job { id, lease } => end_job(tx, id, lease, at).await,
+    }
 }

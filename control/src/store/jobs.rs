@@ -111,3 +111,20 @@ impl Store {
         Ok(())
     }
 }
+
+/// Ends a job; `false`, if its lease was lost.
+pub(super) async fn end_job(
+    tx: &mut Transaction<'static, Postgres>,
+    id: JobId,
+    lease: Uuid,
+    at: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let ended =
+        sqlx::query("UPDATE jobs SET done_at = $3, lease = NULL WHERE job_id = $1 AND lease = $2")
+            .bind(id.as_uuid())
+            .bind(lease)
+            .bind(at)
+            .execute(&mut **tx)
+            .await?;
+    Ok(ended.rows_affected() == 1)
+}

@@ -6,7 +6,7 @@ use contract::{
     id::ReceiptId,
     nango::{AuthHint, SimplifiedHint, Webhook},
 };
-use sqlx::types::Json;
+use sqlx::{Postgres, Transaction, types::Json};
 use uuid::Uuid;
 
 /// A webhook that was verified at the edge.
@@ -149,15 +149,8 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        sqlx::query(
-            "UPDATE receipts SET settled_at = $3, outcome = $4, lease = NULL WHERE receipt_id = $1 AND lease = $2",
-        )
-        .bind(receipt.id.as_uuid())
-        .bind(receipt.lease)
-        .bind(at)
-        .bind(outcome.as_str())
-        .execute(&mut *tx)
-        .await?;
+        // A lost lease means that another worker ended it, or will.
+        end_receipt(&mut tx, receipt.id, receipt.lease, outcome.as_str(), at).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -180,6 +173,26 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Ends a receipt; `false`, if its lease was lost.
+pub(super) async fn end_receipt(
+    tx: &mut Transaction<'static, Postgres>,
+    id: ReceiptId,
+    lease: Uuid,
+    outcome: &str,
+    at: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let ended = sqlx::query(
+        "UPDATE receipts SET settled_at = $3, outcome = $4, lease = NULL WHERE receipt_id = $1 AND lease = $2",
+    )
+    .bind(id.as_uuid())
+    .bind(lease)
+    .bind(at)
+    .bind(outcome)
+    .execute(&mut **tx)
+    .await?;
+    Ok(ended.rows_affected() == 1)
 }
 
 /// When a claim made now comes due again by itself.
