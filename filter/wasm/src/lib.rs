@@ -1,7 +1,7 @@
 //! The Proxy-Wasm host of the edge: Envoy's callbacks in, header changes and replies out.
 //!
 //! Everything that decides is in the `filter` crate. This one exists for WebAssembly alone; natively
-//! only [`pairs`] is compiled, for its tests, and the rest when Clippy reads it.
+//! only `pairs` is compiled, for its tests, and the rest when Clippy reads it.
 
 #[cfg(any(target_arch = "wasm32", clippy))]
 mod host;
