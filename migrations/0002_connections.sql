@@ -34,6 +34,9 @@ CREATE TABLE connections (
 CREATE INDEX connections_by_vault_name ON connections (nango_connection_id)
     WHERE nango_connection_id IS NOT NULL;
 
+-- A simplified webhook may name a connection by our id alone.
+CREATE INDEX connections_by_id ON connections (connection_id);
+
 ALTER TABLE connections ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON connections TO connections_api
     USING (tenant_id = current_tenant()) WITH CHECK (tenant_id = current_tenant());

@@ -15,6 +15,10 @@ CREATE TABLE attempts (
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections
 );
 
+-- Whether a success is awaited at all: while none is, a name that nobody knows is worth no question.
+CREATE INDEX attempts_awaited ON attempts (callback_started_at)
+    WHERE status = 'open' AND callback_started_at IS NOT NULL;
+
 ALTER TABLE attempts ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON attempts TO connections_api
     USING (tenant_id = current_tenant()) WITH CHECK (tenant_id = current_tenant());
@@ -36,4 +40,4 @@ CREATE POLICY tenant ON callback_states FOR INSERT TO connections_api
     WITH CHECK (tenant_id = current_tenant());
 CREATE POLICY worker ON callback_states TO connections_worker USING (true) WITH CHECK (true);
 GRANT INSERT ON callback_states TO connections_api;
-GRANT SELECT, INSERT, DELETE ON callback_states TO connections_worker;
+GRANT SELECT, INSERT ON callback_states TO connections_worker;

@@ -11,7 +11,10 @@ CREATE TABLE receipts (
     -- How it ended: nothing while it is still to be confirmed.
     outcome     text,
     settled_at  timestamptz,
-    tries       integer     NOT NULL DEFAULT 0,
+    -- How often the vault was asked and did not list what is claimed.
+    looks       integer     NOT NULL DEFAULT 0,
+    -- How often the vault could not be asked.
+    failures    integer     NOT NULL DEFAULT 0,
     -- When it is looked at next. A claim moves it behind its lease, so that a crashed worker's claim
     -- comes due by itself; `lease` tells a late worker that it lost the claim.
     due_at      timestamptz NOT NULL,

@@ -8,6 +8,7 @@ CREATE TABLE deliveries (
     -- `blocked` until it ends. Whoever inserts one and whoever ends one holds the connection's row lock.
     sequence      bigint      NOT NULL,
     status        text        NOT NULL CHECK (status IN ('blocked', 'ready', 'delivered', 'exhausted')),
+    -- How many tries were recorded. One that a crash cut off is not among them.
     tries         integer     NOT NULL DEFAULT 0,
     -- As in `receipts`.
     due_at        timestamptz NOT NULL,
@@ -32,6 +33,8 @@ CREATE TABLE delivery_attempts (
     duration_ms bigint      NOT NULL,
     outcome     text        NOT NULL,
     http_status integer,
+    -- Why no answer came, in words for people.
+    detail      text,
     PRIMARY KEY (tenant_id, delivery_id, try),
     FOREIGN KEY (tenant_id, delivery_id) REFERENCES deliveries
 );

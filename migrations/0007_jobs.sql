@@ -9,15 +9,18 @@ CREATE TABLE jobs (
     nango_connection_id text,
     created_at          timestamptz NOT NULL,
     done_at             timestamptz,
-    tries               integer     NOT NULL DEFAULT 0,
+    -- How often the vault could not be asked.
+    failures            integer     NOT NULL DEFAULT 0,
     -- As in `receipts`.
     due_at              timestamptz NOT NULL,
     lease               uuid,
-    FOREIGN KEY (tenant_id, connection_id) REFERENCES connections,
-    CHECK ((kind = 'delete_extra') = (nango_connection_id IS NOT NULL))
+    FOREIGN KEY (tenant_id, connection_id) REFERENCES connections
 );
 
 CREATE INDEX jobs_due ON jobs (due_at) WHERE done_at IS NULL;
+-- One extra success is undone once, however often the vault tells of it.
+CREATE UNIQUE INDEX jobs_extra ON jobs (tenant_id, connection_id, nango_connection_id)
+    WHERE kind = 'delete_extra' AND done_at IS NULL;
 
 -- A tenant's request leaves a job behind and reads none.
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;

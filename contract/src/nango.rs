@@ -8,9 +8,9 @@
 //! Nango adds types and operations "without considering this a breaking change", so that reading
 //! never fails: what is not known is [`Webhook::Unknown`].
 
-use crate::id::{IntegrationId, NangoConnectionId};
-use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::BTreeMap;
+use crate::id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+use std::{collections::BTreeMap, str::FromStr};
 
 /// The tags by which we find our connections in the vault. Only the holder of the API key can write
 /// them, and every session must carry all of them again: Nango replaces the whole set.
@@ -46,12 +46,44 @@ pub struct AuthHint {
     pub provider_config_key: IntegrationId,
     pub operation: Operation,
     pub success: bool,
-    /// Absent from failed creations.
+    /// Absent from failed creations, and from everything that is not ours.
     #[serde(default)]
-    pub tags: BTreeMap<String, String>,
+    pub tags: HintTags,
     /// The kind of failure, never its text: the text comes from the provider or its user.
     #[serde(default, rename = "error", deserialize_with = "error_kind")]
     pub error_kind: Option<String>,
+}
+
+/// Those of our tags that say where to look. A tag that is not written as we write it is none of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HintTags {
+    pub connection_ref: Option<ConnectionId>,
+    pub tenant_id: Option<TenantId>,
+    pub attempt: Option<AttemptId>,
+}
+
+impl<'de> Deserialize<'de> for HintTags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Value {
+            Text(String),
+            Other(IgnoredAny),
+        }
+        fn read<T: FromStr>(tags: &BTreeMap<String, Value>, name: &str) -> Option<T> {
+            match tags.get(name)? {
+                Value::Text(text) => text.parse().ok(),
+                Value::Other(IgnoredAny) => None,
+            }
+        }
+        let tags =
+            Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(Self {
+            connection_ref: read(&tags, tag::CONNECTION_REF),
+            tenant_id: read(&tags, tag::TENANT_ID),
+            attempt: read(&tags, tag::ATTEMPT),
+        })
+    }
 }
 
 /// What an `auth` webhook is about. A failed reconnect says `creation` too.
@@ -72,7 +104,7 @@ pub enum Operation {
 pub struct SimplifiedHint {
     /// Nango's name for the connection, or ours.
     pub connection_id: NangoConnectionId,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub vendor: Option<String>,
 }
 
@@ -107,7 +139,22 @@ fn error_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
         Kind(String),
     }
     let error = Option::<ErrorOrKind>::deserialize(deserializer)?;
-    Ok(error.map(|(ErrorOrKind::Error { r#type: kind } | ErrorOrKind::Kind(kind))| kind))
+    let kind = error.map(|(ErrorOrKind::Error { r#type: kind } | ErrorOrKind::Kind(kind))| kind);
+    Ok(kind.filter(|kind| is_word(kind)))
+}
+
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| is_word(text)))
+}
+
+/// A name that a program could have given. A stranger's texts, of any length and with any character in
+/// them, are not kept.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte)
+        })
 }
 
 #[cfg(test)]
@@ -125,7 +172,7 @@ mod tests {
             provider_config_key: "github".parse().unwrap(),
             operation: Operation::Refresh,
             success: false,
-            tags: BTreeMap::new(),
+            tags: HintTags::default(),
             error_kind: Some("refresh_token_external_error".to_owned()),
         }
     }
@@ -142,6 +189,44 @@ mod tests {
     fn a_hint_survives_being_stored() {
         let stored = serde_json::to_string(&refresh_failed()).unwrap();
         assert_eq!(serde_json::from_str::<AuthHint>(&stored).unwrap(), refresh_failed());
+    }
+
+    #[test]
+    fn our_tags_are_read_and_nobody_elses() {
+        let tags = r#"{"connection_ref":"0195f2a1-0000-7000-8000-000000000001","tenant_id":"acme",
+            "attempt":"0195f2a1-0000-7000-8000-000000000002","other":"\u0000","end_user_id":7}"#;
+        let body = format!(
+            r#"{{"type":"auth","from":"nango","connectionId":"n-1","providerConfigKey":"github",
+            "operation":"creation","success":true,"tags":{tags}}}"#
+        );
+        let Webhook::Auth(hint) = read(body.as_bytes()) else { panic!("{body}") };
+        assert_eq!(hint.tags.tenant_id, Some("acme".parse().unwrap()));
+        assert!(hint.tags.connection_ref.is_some() && hint.tags.attempt.is_some());
+        for tags in ["null", "{}", r#"{"connection_ref":"re-2","tenant_id":"","attempt":null}"#] {
+            let body = format!(
+                r#"{{"type":"auth","from":"nango","connectionId":"n-1","providerConfigKey":"github",
+                "operation":"creation","success":true,"tags":{tags}}}"#
+            );
+            let Webhook::Auth(hint) = read(body.as_bytes()) else { panic!("{body}") };
+            assert_eq!(hint.tags, HintTags::default(), "{tags}");
+        }
+    }
+
+    #[test]
+    fn a_strangers_texts_are_not_kept() {
+        for text in [r"\u0000", "two words", "Bearer gho_secret", &"a".repeat(65), ""] {
+            let body = format!(
+                r#"{{"type":"auth","from":"nango","connectionId":"n-1","providerConfigKey":"github",
+                "operation":"refresh","success":false,"error":{{"type":"{text}"}}}}"#
+            );
+            let Webhook::Auth(hint) = read(body.as_bytes()) else { panic!("{body}") };
+            assert_eq!(hint.error_kind, None, "{text:?}");
+            let body = format!(
+                r#"{{"type":"connection.activated","connectionId":"n-1","vendor":"{text}"}}"#
+            );
+            let Webhook::Simplified(hint) = read(body.as_bytes()) else { panic!("{body}") };
+            assert_eq!(hint.vendor, None, "{text:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     config::Config,
-    http::{self, AppState},
+    http::{self, AppState, Probed},
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -13,7 +13,7 @@ use crate::{
 };
 use axum::Router;
 use axum_server::{Handle, tls_rustls::RustlsConfig};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long requests and outbox may take to finish once the service is asked to stop. Orchestrators
@@ -27,71 +27,111 @@ pub enum AppError {
     Nango(#[source] reqwest::Error),
     #[error(transparent)]
     Tls(#[from] tls::Unusable),
-    #[error("cannot serve")]
-    Serve(#[source] io::Error),
+    #[error("cannot serve on {1}")]
+    Serve(#[source] io::Error, SocketAddr),
 }
 
-/// Serves until `stop` is cancelled.
+/// Everything that runs.
+struct App {
+    router: Router,
+    admin_router: Router,
+    outbox: Outbox,
+    store: Store,
+    tls: Option<rustls::ServerConfig>,
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+}
+
+/// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
+/// answered to the end.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let Config {
-        log: _,
-        database,
-        listen,
-        admin_listen,
-        assertion_keys,
-        mtls,
-        nango,
-        catalogue,
-        notifications,
-    } = config;
-    let clock = Clock::system();
-    let mint = Mint::new(clock.clone());
-    let store = Store::new(database.0, mint.clone());
-    let nango = Arc::new(NangoClient::new(nango).map_err(AppError::Nango)?);
-    let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
-    let tls = mtls.as_ref().map(tls::server).transpose()?;
-    let state = AppState {
-        store: store.clone(),
-        nango: Arc::clone(&nango),
-        catalogue: Arc::new(catalogue),
-        assertion_keys: Arc::new(assertion_keys),
-        clock: clock.clone(),
-        mint: mint.clone(),
-    };
-    let outbox = Outbox { store: store.clone(), nango, notifier, clock, mint };
+    let App { router, admin_router, outbox, store, tls, listen, admin_listen } =
+        App::build(config, stop.clone())?;
     let handle = Handle::new();
     let admin_handle = Handle::new();
-    let servers = async {
-        tokio::try_join!(
-            serve(listen, tls, http::router(state), handle.clone()),
-            serve(admin_listen, None, http::admin_router(store.clone()), admin_handle.clone()),
-        )
+    let serving = async {
+        let served = serve(listen, tls, router, handle.clone()).await;
+        // A port that cannot be had ends the service; half of one serves nobody.
+        stop.cancel();
+        served
     };
     let stopping = async {
         stop.cancelled().await;
         tracing::info!("stopping: requests and outbox have {} s to finish", GRACE.as_secs());
         handle.graceful_shutdown(Some(GRACE));
-        admin_handle.graceful_shutdown(Some(GRACE));
     };
-    tracing::info!(%listen, %admin_listen, mtls = mtls.is_some(), "control is listening on {listen}");
-    let outbox = async {
-        let working = outbox.run(stop.clone());
-        tokio::pin!(working);
-        tokio::select! {
-            () = &mut working => {}
-            // What is cut off here is leased, and done again by whoever comes next.
-            () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
-        }
-    };
-    let served = async {
-        let served = servers.await;
-        // A port that cannot be had ends the service; half of one serves nobody.
-        stop.cancel();
+    let working = within_grace(outbox.run(stop.clone()), &stop);
+    let all_but_probes = async {
+        let (served, (), (), ()) =
+            tokio::join!(serving, stopping, working, say_when_listening(&handle));
+        admin_handle.shutdown();
         served
     };
-    let ((), (), served) = tokio::join!(stopping, outbox, served);
+    let probing = async {
+        let probed = serve(admin_listen, None, admin_router, admin_handle.clone()).await;
+        stop.cancel();
+        probed
+    };
+    let (served, probed) = tokio::join!(all_but_probes, probing);
     store.close().await;
-    served.map(|_both| ()).map_err(AppError::Serve)
+    served.and(probed)
+}
+
+impl App {
+    fn build(config: Config, stop: CancellationToken) -> Result<Self, AppError> {
+        let Config {
+            log: _,
+            database,
+            listen,
+            admin_listen,
+            assertion_keys,
+            mtls,
+            nango,
+            catalogue,
+            notifications,
+        } = config;
+        if mtls.is_none() {
+            tracing::warn!(
+                "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
+            );
+        }
+        let clock = Clock::system();
+        let mint = Mint::new(clock.clone());
+        let store = Store::new(database.0, mint.clone());
+        let nango = Arc::new(NangoClient::new(nango).map_err(AppError::Nango)?);
+        let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
+        let state = AppState {
+            store: store.clone(),
+            nango: Arc::clone(&nango),
+            catalogue: Arc::new(catalogue),
+            assertion_keys: Arc::new(assertion_keys),
+            clock: clock.clone(),
+            mint: mint.clone(),
+        };
+        Ok(Self {
+            router: http::router(state),
+            admin_router: http::admin_router(Probed { store: store.clone(), stop }),
+            outbox: Outbox { store: store.clone(), nango, notifier, clock, mint },
+            store,
+            tls: mtls.as_ref().map(tls::server).transpose()?,
+            listen,
+            admin_listen,
+        })
+    }
+}
+
+/// What is cut off when the grace ends is leased, and done again by whoever comes next.
+async fn within_grace(working: impl Future<Output = ()>, stop: &CancellationToken) {
+    tokio::select! {
+        () = working => {}
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+    }
+}
+
+async fn say_when_listening(handle: &Handle<SocketAddr>) {
+    if let Some(address) = handle.listening().await {
+        tracing::info!(%address, "control is listening on {address}");
+    }
 }
 
 async fn serve(
@@ -99,13 +139,14 @@ async fn serve(
     tls: Option<rustls::ServerConfig>,
     router: Router,
     handle: Handle<SocketAddr>,
-) -> io::Result<()> {
+) -> Result<(), AppError> {
     let service = router.into_make_service();
-    match tls {
+    let served = match tls {
         Some(tls) => {
             let tls = RustlsConfig::from_config(Arc::new(tls));
             axum_server::bind_rustls(address, tls).handle(handle).serve(service).await
         }
         None => axum_server::bind(address).handle(handle).serve(service).await,
-    }
+    };
+    served.map_err(|error| AppError::Serve(error, address))
 }

@@ -9,6 +9,7 @@
 //! only reader of settings.
 
 pub mod app;
+pub mod cause;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use control::{
     app,
+    cause::chain,
     clock::Clock,
     config::{self, Config, Environment},
     mint::Mint,
@@ -32,9 +33,12 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    let environment: Environment = std::env::vars().collect();
+    // A variable that is not text is none of our settings.
+    let environment: Environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let ended = match command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(&environment).await,
+        Command::Serve => Box::pin(serve(&environment)).await,
         Command::Migrate => migrate(&environment).await,
     };
     match ended {
@@ -47,7 +51,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(environment: &Environment) -> Result<(), Box<dyn Error>> {
-    let config = Config::read(environment)?;
+    let config = Config::read(environment, &|path| std::fs::read(path))?;
     telemetry::init(config.log);
     let stop = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate())?;
@@ -59,14 +63,14 @@ async fn serve(environment: &Environment) -> Result<(), Box<dyn Error>> {
         }
         asked.cancel();
     });
-    app::run(config, stop).await?;
+    Box::pin(app::run(config, stop)).await?;
     Ok(())
 }
 
 async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
     let (log, database) = config::read_for_migration(environment)?;
     telemetry::init(log);
-    let store = Store::new(database.0, Mint::new(Clock::system()));
+    let store = Store::for_migration(database.0, Mint::new(Clock::system()));
     store.migrate().await?;
     tracing::info!("the database is up to date");
     Ok(())
@@ -74,10 +78,5 @@ async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
 
 #[expect(clippy::print_stderr, reason = "whoever starts the service reads why it does not start")]
 fn tell(error: &dyn Error) {
-    eprintln!("control cannot go on: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprintln!("  because {cause}");
-        source = cause.source();
-    }
+    eprintln!("control cannot go on: {}", chain(error));
 }

@@ -1,6 +1,7 @@
 //! Tells a client application: one signed POST, and how it ended. It decides nothing.
 
 use crate::{
+    cause::chain,
     config::{MtlsFiles, NotificationConfig},
     domain::{
         delivery::{NoAnswer, Outcome},
@@ -17,6 +18,14 @@ use url::Url;
 /// The Standard Webhooks specification advises 15 to 30 s.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What came of one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub outcome: Outcome,
+    /// Why no answer came, in words for people.
+    pub detail: Option<String>,
+}
 
 /// Sends notifications under our certificate, where there is one.
 #[derive(Debug)]
@@ -41,12 +50,12 @@ impl Notifier {
             let (identity, ca) = tls::client(files)?;
             http = http.identity(identity).tls_certs_merge(ca);
         }
-        let http = http.build().map_err(tls::Unusable::client)?;
+        let http = http.build().map_err(|error| tls::Unusable::client(&error))?;
         Ok(Self { http, destination, secrets })
     }
 
     /// Sends an event's exact bytes, signed for this moment.
-    pub async fn send(&self, event: EventId, body: &str, now: DateTime<Utc>) -> Outcome {
+    pub async fn send(&self, event: EventId, body: &str, now: DateTime<Utc>) -> Sent {
         let id = event.to_string();
         let timestamp = now.timestamp();
         let signature = signing::sign(&self.secrets, &id, timestamp, body);
@@ -61,17 +70,24 @@ impl Notifier {
             .send()
             .await;
         match sent {
-            Ok(answer) => {
-                let status = answer.status().as_u16();
-                if answer.status().is_success() {
-                    Outcome::Delivered { status }
+            Ok(answer) if answer.status().is_success() => Sent {
+                outcome: Outcome::Delivered { status: answer.status().as_u16() },
+                detail: None,
+            },
+            Ok(answer) => Sent {
+                outcome: Outcome::Refused { status: answer.status().as_u16() },
+                detail: None,
+            },
+            Err(error) => {
+                let why = if error.is_timeout() {
+                    NoAnswer::Timeout
+                } else if error.is_connect() {
+                    NoAnswer::Connect
                 } else {
-                    Outcome::Refused { status }
-                }
+                    NoAnswer::Broken
+                };
+                Sent { outcome: Outcome::NoAnswer(why), detail: Some(chain(&error.without_url())) }
             }
-            Err(error) if error.is_timeout() => Outcome::NoAnswer(NoAnswer::Timeout),
-            Err(error) if error.is_connect() => Outcome::NoAnswer(NoAnswer::Connect),
-            Err(_broken) => Outcome::NoAnswer(NoAnswer::Broken),
         }
     }
 }

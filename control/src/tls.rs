@@ -22,7 +22,7 @@ impl Unusable {
         Self { what: path.display().to_string(), why: why.to_string() }
     }
 
-    pub(crate) fn client(error: reqwest::Error) -> Self {
+    pub(crate) fn client(error: &reqwest::Error) -> Self {
         Self { what: "the TLS client".to_owned(), why: error.to_string() }
     }
 }
@@ -31,17 +31,16 @@ impl Unusable {
 pub(crate) fn server(files: &MtlsFiles) -> Result<ServerConfig, Unusable> {
     let MtlsFiles { certificate, key, ca } = files;
     let mut roots = RootCertStore::empty();
-    for root in read_certificates(ca)? {
+    for root in read_certificates(ca, &read_file(ca)?)? {
         roots.add(root).map_err(|error| Unusable::file(ca, &error))?;
     }
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
         .build()
         .map_err(|error| Unusable::file(ca, &error))?;
-    let chain = read_certificates(certificate)?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| Unusable::file(key, &error))?;
+    let chain = read_certificates(certificate, &read_file(certificate)?)?;
     let mut server = ServerConfig::builder()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key_der)
+        .with_single_cert(chain, read_key(key, &read_file(key)?)?)
         .map_err(|error| Unusable::file(certificate, &error))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(server)
@@ -51,6 +50,8 @@ pub(crate) fn server(files: &MtlsFiles) -> Result<ServerConfig, Unusable> {
 pub(crate) fn client(files: &MtlsFiles) -> Result<(Identity, Vec<Certificate>), Unusable> {
     let MtlsFiles { certificate, key, ca } = files;
     let mut pem = read_file(certificate)?;
+    // A file need not end with a newline, and then its last line would run into the key's first.
+    pem.push(b'\n');
     pem.extend(read_file(key)?);
     let identity = Identity::from_pem(&pem).map_err(|error| Unusable::file(certificate, &error))?;
     let roots = Certificate::from_pem_bundle(&read_file(ca)?)
@@ -62,12 +63,21 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
     fs::read(path).map_err(|error| Unusable::file(path, &error))
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+/// The certificates in a PEM file, of which there must be one at least.
+pub(crate) fn read_certificates(
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Unusable::file(path, &error))?;
     if certificates.is_empty() {
         return Err(Unusable::file(path, &"there is no certificate in it"));
     }
     Ok(certificates)
+}
+
+/// The private key in a PEM file.
+pub(crate) fn read_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| Unusable::file(path, &error))
 }

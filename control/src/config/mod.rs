@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use url::Url;
 
 pub use read::read_for_migration;
-pub use settings::InvalidConfig;
+pub use settings::{InvalidConfig, ReadFile};
 
 /// The environment, as a value.
 pub type Environment = BTreeMap<String, String>;
@@ -59,7 +59,10 @@ pub struct MtlsFiles {
 
 #[derive(Debug)]
 pub struct NangoConfig {
+    /// Where this service reaches Nango.
     pub api_url: Url,
+    /// Where browsers reach it: `NANGO_PUBLIC_URL`, where that is another address.
+    pub public_url: Url,
     pub secret_key: SecretString,
     /// A second key that may use the proxy, and nothing else. Without it no profile is read.
     pub profile_key: Option<SecretString>,
@@ -79,6 +82,7 @@ pub struct NotificationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     fn complete() -> Environment {
         [
@@ -94,6 +98,19 @@ mod tests {
         .into()
     }
 
+    /// Reads a configuration where every file holds a certificate and a key, but the empty one.
+    fn read(environment: &Environment) -> Result<Config, InvalidConfig> {
+        Config::read(environment, &|path| match path.to_str() {
+            Some("/tls/empty") => Ok(Vec::new()),
+            Some("/tls/none") => Err(io::ErrorKind::NotFound.into()),
+            _ => Ok(PEM.as_bytes().to_vec()),
+        })
+    }
+
+    /// Only its form is looked at.
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n\
+        -----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+
     fn with(changes: &[(&str, &str)]) -> Environment {
         let mut environment = complete();
         for (name, value) in changes {
@@ -104,14 +121,14 @@ mod tests {
 
     #[track_caller]
     fn check_refused(environment: &Environment, names: &[&str]) {
-        let InvalidConfig(problems) = Config::read(environment).unwrap_err();
+        let InvalidConfig(problems) = read(environment).unwrap_err();
         let refused: Vec<&str> = problems.keys().map(String::as_str).collect();
         assert_eq!(refused, names, "{problems:?}");
     }
 
     #[test]
     fn a_complete_environment_is_read_with_its_defaults() {
-        let config = Config::read(&complete()).unwrap();
+        let config = read(&complete()).unwrap();
         assert_eq!(config.listen.to_string(), "0.0.0.0:3004");
         assert_eq!(config.admin_listen.to_string(), "0.0.0.0:3005");
         assert_eq!(config.nango.api_url.as_str(), "https://api.nango.dev/");
@@ -157,6 +174,8 @@ mod tests {
             ("DATABASE_URL", "mysql://localhost"),
             ("NANGO_API_URL", "api.nango.dev"),
             ("NANGO_API_URL", "file:///etc/passwd"),
+            ("NANGO_API_URL", "https://nango.example/?a"),
+            ("NANGO_PUBLIC_URL", "nango.example"),
             ("PUBLIC_URL", "https://connections.example/base"),
             ("PUBLIC_URL", "https://connections.example/?a"),
             ("CLIENT_API_URL", "app.example"),
@@ -173,17 +192,25 @@ mod tests {
     #[test]
     fn each_integration_key_adds_a_provider() {
         let environment = with(&[("SLACK_INTEGRATION_KEY", "slack-prod")]);
-        let catalogue = Config::read(&environment).unwrap().catalogue;
+        let catalogue = read(&environment).unwrap().catalogue;
         let names: Vec<String> = catalogue.providers().map(ToString::to_string).collect();
         assert_eq!(names, ["github", "slack"]);
     }
 
     #[test]
     fn mtls_is_configured_whole_or_not_at_all() {
-        assert!(Config::read(&complete()).unwrap().mtls.is_none());
+        assert!(read(&complete()).unwrap().mtls.is_none());
         check_refused(
             &with(&[("MTLS_CERT_PATH", "/tls/control.crt")]),
             &["MTLS_CA_PATH", "MTLS_KEY_PATH"],
+        );
+        let files = |certificate, key, ca| {
+            with(&[("MTLS_CERT_PATH", certificate), ("MTLS_KEY_PATH", key), ("MTLS_CA_PATH", ca)])
+        };
+        assert!(read(&files("/tls/a", "/tls/b", "/tls/c")).unwrap().mtls.is_some());
+        check_refused(
+            &files("/tls/none", "/tls/empty", "/tls/empty"),
+            &["MTLS_CA_PATH", "MTLS_CERT_PATH", "MTLS_KEY_PATH"],
         );
     }
 
@@ -193,9 +220,9 @@ mod tests {
             ("EDGE_ASSERTION_KEY", "tooshort"),
             ("NOTIFICATION_SIGNING_SECRET", "whsec_notlongenough"),
         ]);
-        let told = Config::read(&environment).unwrap_err().to_string();
+        let told = read(&environment).unwrap_err().to_string();
         assert!(!told.contains("tooshort") && !told.contains("notlongenough"), "{told}");
-        let config = format!("{:?}", Config::read(&complete()).unwrap());
+        let config = format!("{:?}", read(&complete()).unwrap());
         for secret in ["41e7697b", "0123456789abcdef", "MDEyMzQ1Njc4", "dbsecret"] {
             assert!(!config.contains(secret), "{config}");
         }

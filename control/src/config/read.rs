@@ -2,16 +2,20 @@
 
 use super::{
     Config, Database, Environment, InvalidConfig, LogConfig, MtlsFiles, NangoConfig,
-    NotificationConfig, settings::Settings,
+    NotificationConfig,
+    settings::{ReadFile, Settings},
 };
-use crate::domain::{provider::Catalogue, signing::SigningSecret};
+use crate::{
+    domain::{provider::Catalogue, signing::SigningSecret},
+    tls,
+};
 use sqlx::postgres::PgConnectOptions;
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr, path::Path};
 use url::Url;
 
 impl Config {
-    pub fn read(environment: &Environment) -> Result<Self, InvalidConfig> {
-        let mut settings = Settings::new(environment);
+    pub fn read(environment: &Environment, read_file: ReadFile<'_>) -> Result<Self, InvalidConfig> {
+        let mut settings = Settings::new(environment, read_file);
         let log = read_log(&mut settings);
         let database = read_database(&mut settings);
         let host = settings.parse("HOST", Some("0.0.0.0"), "an IP address to listen on");
@@ -45,7 +49,8 @@ impl Config {
 pub fn read_for_migration(
     environment: &Environment,
 ) -> Result<(LogConfig, Database), InvalidConfig> {
-    let mut settings = Settings::new(environment);
+    let read_no_file = |_: &Path| Err(io::ErrorKind::Unsupported.into());
+    let mut settings = Settings::new(environment, &read_no_file);
     let log = read_log(&mut settings);
     let database = read_database(&mut settings);
     settings.finish(log.zip(database))
@@ -80,13 +85,21 @@ fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
     if !NAMES.iter().any(|name| settings.has(name)) {
         return None;
     }
-    let [certificate, key, ca] =
-        NAMES.map(|name| settings.text(name, "a PEM file; set all three MTLS_… or none"));
-    Some(MtlsFiles { certificate: certificate?.into(), key: key?.into(), ca: ca?.into() })
+    let [certificate, key, ca] = NAMES;
+    let certificate =
+        settings.file(certificate, "a PEM file of certificates", tls::read_certificates);
+    let key = settings.file(key, "a PEM file with a private key", tls::read_key);
+    let ca = settings.file(ca, "a PEM file of certificates", tls::read_certificates);
+    Some(MtlsFiles { certificate: certificate?, key: key?, ca: ca? })
 }
 
 fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     let api_url = settings.url("NANGO_API_URL", Some("https://api.nango.dev"));
+    let public_url = if settings.has("NANGO_PUBLIC_URL") {
+        settings.url("NANGO_PUBLIC_URL", None)
+    } else {
+        api_url.clone()
+    };
     let secret_key = settings.secret("NANGO_SECRET_KEY", "Nango's API key of the environment");
     let profile_key = settings.optional_secret("NANGO_PROFILE_KEY");
     let callback_url = settings
@@ -99,6 +112,7 @@ fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     );
     Some(NangoConfig {
         api_url: api_url?,
+        public_url: public_url?,
         secret_key: secret_key?,
         profile_key,
         callback_url: callback_url?,

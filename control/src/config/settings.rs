@@ -1,9 +1,15 @@
 //! Reads settings one by one and collects what is wrong with each, so that one restart mends them all.
 
 use super::Environment;
+use crate::tls;
 use contract::keys::KeyRing;
 use secrecy::SecretString;
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 use url::Url;
 
 /// Every setting that is missing or malformed, with its mend. It quotes no value.
@@ -23,15 +29,19 @@ impl fmt::Display for InvalidConfig {
 
 impl std::error::Error for InvalidConfig {}
 
+/// Reads a file that a setting names.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
 /// The environment and the problems found in it so far.
 pub(super) struct Settings<'a> {
     environment: &'a Environment,
+    read_file: ReadFile<'a>,
     problems: BTreeMap<String, String>,
 }
 
 impl<'a> Settings<'a> {
-    pub(super) fn new(environment: &'a Environment) -> Self {
-        Self { environment, problems: BTreeMap::new() }
+    pub(super) fn new(environment: &'a Environment, read_file: ReadFile<'a>) -> Self {
+        Self { environment, read_file, problems: BTreeMap::new() }
     }
 
     /// Hands out what was read, if nothing was wrong.
@@ -94,9 +104,11 @@ impl<'a> Settings<'a> {
 
     /// A web address.
     pub(super) fn url(&mut self, name: &str, default: Option<&'a str>) -> Option<Url> {
-        let what = "a URL that begins with https:// or http://";
+        let what = "a URL that begins with https:// or http://, without query";
         let url = self.parse::<Url>(name, default, what)?;
-        if matches!(url.scheme(), "https" | "http") && url.has_host() {
+        // A path may follow; what is called is put behind it.
+        let has_no_more = url.query().is_none() && url.fragment().is_none();
+        if matches!(url.scheme(), "https" | "http") && url.has_host() && has_no_more {
             Some(url)
         } else {
             self.refuse(name, &format!("is malformed; set it to {what}"));
@@ -107,11 +119,32 @@ impl<'a> Settings<'a> {
     /// A web address without path and query.
     pub(super) fn origin(&mut self, name: &str) -> Option<Url> {
         let url = self.url(name, None)?;
-        if url.path() == "/" && url.query().is_none() && url.fragment().is_none() {
+        if url.path() == "/" {
             Some(url)
         } else {
-            self.refuse(name, "is malformed; set it to a URL without path and query");
+            self.refuse(name, "is malformed; set it to a URL without path");
             None
+        }
+    }
+
+    /// The path of a file that `check` finds usable.
+    pub(super) fn file<T>(
+        &mut self,
+        name: &str,
+        what: &str,
+        check: impl FnOnce(&Path, &[u8]) -> Result<T, tls::Unusable>,
+    ) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(name, what)?);
+        let problem = match (self.read_file)(&path) {
+            Ok(content) => check(&path, &content).err().map(|unusable| unusable.to_string()),
+            Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
+        };
+        match problem {
+            None => Some(path),
+            Some(problem) => {
+                self.refuse(name, &format!("is not {what}: {problem}"));
+                None
+            }
         }
     }
 

@@ -35,8 +35,8 @@ pub enum AuditAction {
     Activated,
     DeleteAsked,
     Deleted,
-    /// A success that the connection may not have was sent back to the vault to be deleted.
-    ExtraUndone,
+    /// The vault holds a success that the connection may not have, and will be told to delete it.
+    ExtraFound,
 }
 
 impl AuditAction {
@@ -47,7 +47,7 @@ impl AuditAction {
             Self::Activated => "connection.activated",
             Self::DeleteAsked => "connection.delete_asked",
             Self::Deleted => "connection.deleted",
-            Self::ExtraUndone => "connection.extra_undone",
+            Self::ExtraFound => "connection.extra_found",
         }
     }
 }

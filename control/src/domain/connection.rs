@@ -3,11 +3,10 @@
 use super::{profile::Profile, provider::Provider};
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Where a connection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Started; nobody authorised it yet.
     Pending,
@@ -48,6 +47,11 @@ impl Status {
         }
     }
 
+    /// The status of this name.
+    pub fn read(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// What the client application can do next, if anything.
     pub const fn next_action(self) -> Option<&'static str> {
         match self {
@@ -59,9 +63,14 @@ impl Status {
     }
 }
 
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// Why a connection is where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The user said no at the provider.
     AccessDenied,
@@ -72,8 +81,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 3] = [Self::AccessDenied, Self::ProviderError, Self::Requested];
-
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AccessDenied => "access_denied",
@@ -93,7 +100,8 @@ pub struct Connection {
     pub provider: Provider,
     pub integration: IntegrationId,
     pub status: Status,
-    pub reason: Option<Reason>,
+    /// One of [`Reason`]'s names, or of a newer release's while both run.
+    pub reason: Option<String>,
     /// When `status` was entered.
     pub since: DateTime<Utc>,
     /// When the vault was last seen to agree.
@@ -110,6 +118,30 @@ pub struct Connection {
     pub client_metadata: serde_json::Value,
     pub profile: Profile,
     pub created_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+
+    #[test]
+    fn every_status_is_read_by_its_name() {
+        for (index, status) in Status::ALL.into_iter().enumerate() {
+            // A status that is added must be listed, or its rows could not be read.
+            let position = match status {
+                Status::Pending => 0,
+                Status::Active => 1,
+                Status::NeedsReauth => 2,
+                Status::Failed => 3,
+                Status::Expired => 4,
+                Status::Deleting => 5,
+                Status::Deleted => 6,
+            };
+            assert_eq!(position, index);
+            assert_eq!(Status::read(status.as_str()), Some(status));
+        }
+        assert_eq!(Status::read("Pending"), None);
+    }
 }
 
 #[cfg(test)]

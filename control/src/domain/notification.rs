@@ -1,22 +1,25 @@
 //! What a client application is told about a connection.
 
 use super::{
-    connection::{Connection, Reason, Status},
+    connection::{Connection, Status},
     provider::Provider,
 };
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, EventId, TenantId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What happened, by the names that client applications know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventType {
-    #[serde(rename = "connection.activated")]
     Activated,
-    #[serde(rename = "connection.failed")]
     Failed,
-    #[serde(rename = "connection.deleted")]
     Deleted,
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 impl EventType {
@@ -43,7 +46,7 @@ pub struct Notification<'a> {
     pub oidc_sub: &'a str,
     pub provider: &'a Provider,
     pub status: Status,
-    pub reason: Option<Reason>,
+    pub reason: Option<&'a str>,
     pub requested_scopes: &'a [String],
     /// What is known to be granted, else what was requested.
     pub authorized_scopes: &'a [String],
@@ -82,7 +85,7 @@ impl<'a> Notification<'a> {
             oidc_sub: &connection.sub,
             provider: &connection.provider,
             status: connection.status,
-            reason: connection.reason,
+            reason: connection.reason.as_deref(),
             requested_scopes: &connection.requested_scopes,
             authorized_scopes: &connection.requested_scopes,
             scopes_verified: false,

@@ -108,9 +108,11 @@ fn text(answer: &Value, pointer: &str) -> Option<String> {
 }
 
 fn avatar(answer: &Value, pointer: &str) -> Option<String> {
-    let address = answer.pointer(pointer)?.as_str()?;
-    let is_web = url::Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
-    (is_web && address.len() <= AVATAR_BYTES_MAX).then(|| address.to_owned())
+    let url = url::Url::parse(answer.pointer(pointer)?.as_str()?).ok()?;
+    // As the parser writes it: whatever cannot stand in a URL is encoded or gone.
+    let is_kept =
+        matches!(url.scheme(), "https" | "http") && url.as_str().len() <= AVATAR_BYTES_MAX;
+    is_kept.then(|| url.to_string())
 }
 
 #[cfg(test)]
@@ -167,6 +169,11 @@ mod tests {
             "github",
             json!({"id": 1, "login": "a\u{0}b\n", "name": "x".repeat(300), "avatar_url": "javascript:alert(1)"}),
             Some([Some("1"), Some(&"x".repeat(255)), Some("ab"), None]),
+        );
+        check(
+            "github",
+            json!({"id": 1, "avatar_url": "https://a.example/\u{0}x"}),
+            Some([Some("1"), None, None, Some("https://a.example/%00x")]),
         );
     }
 

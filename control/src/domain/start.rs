@@ -48,7 +48,9 @@ pub enum BadStart {
         "scopes must be at most {SCOPES_MAX} texts of 1 to {SCOPE_BYTES_MAX} visible ASCII characters without commas"
     )]
     Scopes,
-    #[error("metadata must be an object of at most {METADATA_BYTES_MAX} bytes as JSON")]
+    #[error(
+        "metadata must be an object of at most {METADATA_BYTES_MAX} bytes as JSON, without \\u0000"
+    )]
     Metadata,
     #[error("returnUrl is not supported: this deployment finishes callbacks at Nango")]
     ReturnUrl,
@@ -71,7 +73,9 @@ impl StartRequest {
             return Err(BadStart::Scopes);
         }
         let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
-        if metadata.to_string().len() > METADATA_BYTES_MAX {
+        let text = metadata.to_string();
+        // PostgreSQL keeps no NUL, wherever it stands in a document.
+        if text.len() > METADATA_BYTES_MAX || text.contains("\\u0000") {
             return Err(BadStart::Metadata);
         }
         if return_url.is_some() {
@@ -127,6 +131,10 @@ mod tests {
         let metadata = |length| json!({"sub": "u", "provider": "github", "metadata": {"a": "x".repeat(length)}});
         check(metadata(4088), Ok(()));
         check(metadata(4089), Err(BadStart::Metadata));
+        let nul = |metadata| json!({"sub": "u", "provider": "github", "metadata": metadata});
+        check(nul(json!({"a": "\u{0}"})), Err(BadStart::Metadata));
+        check(nul(json!({"a": [{"b\u{0}": 1}]})), Err(BadStart::Metadata));
+        check(nul(json!({"a": "\u{1}"})), Ok(()));
     }
 
     #[test]

@@ -7,6 +7,11 @@ use super::{
     profile::Profile,
 };
 use contract::id::{AttemptId, NangoConnectionId};
+use std::time::Duration;
+
+/// A browser that was sent on to Nango before the deletion may still make a connection there, and its
+/// webhook may be lost. So the vault is looked at again: soon, and after Nango's cookie has expired.
+const LOOK_AFTER_DELETION: [Duration; 2] = [Duration::from_mins(2), Duration::from_mins(65)];
 
 /// Something that happened to a connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +48,8 @@ pub struct Transition {
     pub confirmed: Option<(NangoConnectionId, Profile)>,
     pub audit: AuditAction,
     pub event: Option<EventType>,
-    /// Whether the vault must be emptied.
-    pub empties_vault: bool,
+    /// After which waits the vault must be emptied.
+    pub empties_vault: &'static [Duration],
 }
 
 /// How an attempt ended.
@@ -109,12 +114,13 @@ impl Connection {
             ) => Effect::Changed(Transition {
                 reason: Some(Reason::Requested),
                 attempt_ended: self.open_attempt.map(|_open| AttemptEnd::Superseded),
-                empties_vault: true,
+                empties_vault: &[Duration::ZERO],
                 ..Transition::to(Status::Deleting, AuditAction::DeleteAsked)
             }),
             (Status::Deleting, Event::VaultEmptied) => Effect::Changed(Transition {
                 reason: Some(Reason::Requested),
                 event: Some(EventType::Deleted),
+                empties_vault: &LOOK_AFTER_DELETION,
                 ..Transition::to(Status::Deleted, AuditAction::Deleted)
             }),
             (Status::Deleting | Status::Deleted, Event::DeleteAsked)
@@ -132,7 +138,7 @@ impl Transition {
             confirmed: None,
             audit,
             event: None,
-            empties_vault: false,
+            empties_vault: &[],
         }
     }
 }
@@ -210,7 +216,7 @@ mod tests {
             panic!("a pending connection can be deleted");
         };
         assert_eq!(transition.attempt_ended, Some(AttemptEnd::Superseded));
-        assert!(transition.empties_vault);
+        assert_eq!(transition.empties_vault, [Duration::ZERO]);
         let Effect::Changed(transition) = connection(Active).apply(Event::DeleteAsked) else {
             panic!("an active connection can be deleted");
         };

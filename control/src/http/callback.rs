@@ -1,14 +1,10 @@
 //! A browser comes back from a provider.
 
-use super::{AppState, page};
+use super::{AppState, caller::RequestId, page};
 use crate::{
-    domain::{
-        audit::Actor,
-        callback::{self, Callback},
-        connection::Reason,
-        transition::Event,
-    },
-    store::{As, CallbackAttempt, Change, StoreError},
+    cause::chain,
+    domain::callback::{self, Callback},
+    store::StoreError,
 };
 use axum::{
     extract::{RawQuery, State},
@@ -20,44 +16,30 @@ use axum::{
 ///
 /// A known state is sent on to Nango, which finishes the authorisation, with the raw query byte for
 /// byte: providers do not all encode it the same way. An error of the provider ends the attempt here.
-pub(super) async fn handler(State(state): State<AppState>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn handler(
+    State(state): State<AppState>,
+    RequestId(request_id): RequestId,
+    RawQuery(query): RawQuery,
+) -> Response {
     let query = query.unwrap_or_default();
-    let (unverified, failure) = match callback::read(&query) {
-        Callback::Answered(unverified) => (unverified, None),
-        Callback::Failed(unverified, reason) => (unverified, Some(reason)),
-        Callback::Unreadable => return page::unknown().into_response(),
-    };
-    let attempt = match state.store.begin_callback(&unverified, state.clock.now()).await {
-        Ok(Some(attempt)) => attempt,
-        Ok(None) => return page::unknown().into_response(),
-        Err(error) => return unavailable(&error),
-    };
-    match failure {
-        None => send_on(&state.nango.callback(&query)),
-        Some(reason) => match fail(&state, attempt, reason).await {
-            Ok(()) => page::failed(reason).into_response(),
-            Err(error) => unavailable(&error),
-        },
+    let now = state.clock.now();
+    match callback::read(&query) {
+        Callback::Answered(unverified) => {
+            match state.store.begin_callback(&unverified, now).await {
+                Ok(true) => send_on(&state.nango.callback(&query)),
+                Ok(false) => page::unknown().into_response(),
+                Err(error) => unavailable(&error),
+            }
+        }
+        Callback::Failed(unverified, reason) => {
+            match state.store.fail_callback(&unverified, reason, request_id, now).await {
+                Ok(true) => page::failed(reason).into_response(),
+                Ok(false) => page::unknown().into_response(),
+                Err(error) => unavailable(&error),
+            }
+        }
+        Callback::Unreadable => page::unknown().into_response(),
     }
-}
-
-async fn fail(
-    state: &AppState,
-    attempt: CallbackAttempt,
-    reason: Reason,
-) -> Result<(), StoreError> {
-    let CallbackAttempt { tenant, connection, attempt } = attempt;
-    let change = Change {
-        tenant: &tenant,
-        connection,
-        actor: Actor::Browser,
-        request_id: None,
-        at: state.clock.now(),
-        settles: None,
-    };
-    let event = Event::CallbackFailed { attempt, reason };
-    state.store.change(As::Worker, change, |connection| connection.apply(event)).await?;
-    Ok(())
 }
 
 /// 308 is what Nango documents. It may be cached, unless that is forbidden; and the code in the query
@@ -75,7 +57,6 @@ fn send_on(location: &str) -> Response {
 }
 
 fn unavailable(error: &StoreError) -> Response {
-    let error = error as &dyn std::error::Error;
-    tracing::error!(error, "a callback could not be taken");
+    tracing::error!(error = chain(error), "a callback could not be taken");
     page::unavailable().into_response()
 }

@@ -53,6 +53,19 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Envoy's name for the request, as the edge vouched for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RequestId(pub(super) Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let vouched = parts.extensions.get::<Vouched>().ok_or(ApiError::NotVouched)?;
+        Ok(Self(vouched.request_id.clone()))
+    }
+}
+
 /// Proof that the body of this request is a webhook that the edge verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct VerifiedWebhook {
@@ -82,8 +95,14 @@ pub(super) async fn require_assertion(
             next.run(request).await
         }
         Err(bad) => {
-            tracing::warn!(error = %bad, "a request did not come through the edge");
-            ApiError::NotVouched.into_response()
+            tracing::warn!(error = %bad, "a request is not vouched for");
+            match bad {
+                // Two clocks that differ, or a key that only one side has yet: our own trouble, and a
+                // 4xx would make Nango drop its webhook for good.
+                BadAssertion::Stale | BadAssertion::UnknownKey => ApiError::EdgeOutOfStep,
+                BadAssertion::Malformed | BadAssertion::Mismatch => ApiError::NotVouched,
+            }
+            .into_response()
         }
     }
 }

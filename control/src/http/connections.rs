@@ -4,7 +4,7 @@ use super::{ApiError, AppState, caller::Caller};
 use crate::{
     domain::{
         audit::Actor,
-        connection::{Connection, Reason, Status},
+        connection::{Connection, Status},
         provider::Provider,
         transition::Event,
     },
@@ -32,7 +32,7 @@ struct View {
     sub: String,
     provider: Provider,
     status: Status,
-    reason: Option<Reason>,
+    reason: Option<String>,
     since: DateTime<Utc>,
     checked_at: Option<DateTime<Utc>>,
     next_action: Option<&'static str>,
@@ -119,7 +119,7 @@ pub(super) async fn delete(
     let role = As::Tenant(&caller.tenant);
     let changed =
         state.store.change(role, change, |connection| connection.apply(Event::DeleteAsked)).await?;
-    let Changed::Applied { connection, .. } = changed else { return Err(ApiError::NotFound) };
+    let Changed::Applied(connection) = changed else { return Err(ApiError::NotFound) };
     let is_done = connection.status == Status::Deleted;
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     let answer =

@@ -1,6 +1,6 @@
 //! What a caller is told when something is refused or fails: the only place that knows status codes.
 
-use crate::{domain::start::BadStart, nango::NangoError, store::StoreError};
+use crate::{cause::chain, domain::start::BadStart, nango::NangoError, store::StoreError};
 use axum::{
     extract::rejection::{BytesRejection, JsonRejection},
     http::{HeaderValue, StatusCode, header},
@@ -15,6 +15,9 @@ pub enum ApiError {
     /// The request did not come through the edge. It is told no more.
     #[error("not vouched for")]
     NotVouched,
+    /// The edge vouched with a clock or a key that is not ours.
+    #[error("edge and control are out of step")]
+    EdgeOutOfStep,
     /// The edge vouched for something else than this route needs.
     #[error("no grant")]
     NoGrant,
@@ -44,7 +47,7 @@ pub enum ApiError {
 impl ApiError {
     /// Status, stable code and title. The match has no last arm: a new failure does not compile until
     /// somebody decides what the caller sees.
-    const fn words(&self) -> (StatusCode, &'static str, &'static str) {
+    fn words(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotVouched => (StatusCode::UNAUTHORIZED, "not_vouched", "Not vouched for"),
             Self::NoGrant => (StatusCode::FORBIDDEN, "no_grant", "No grant"),
@@ -67,16 +70,20 @@ impl ApiError {
             Self::Nango(NangoError::Unreachable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable")
             }
-            Self::Nango(NangoError::Refused { .. }) => {
+            Self::EdgeOutOfStep => {
+                (StatusCode::SERVICE_UNAVAILABLE, "edge_out_of_step", "Edge out of step")
+            }
+            Self::Nango(NangoError::Refused { status: 400, code }) if code != "resource_capped" => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "provider_unavailable", "Provider unavailable")
             }
-            Self::Nango(NangoError::Malformed(_)) => {
+            // Our key, its scopes, our plan, our address of it: nothing that the caller could mend.
+            Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
                 (StatusCode::BAD_GATEWAY, "vault_misconfigured", "Vault misconfigured")
             }
             Self::Store(StoreError::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable")
             }
-            Self::Store(StoreError::Corrupt(_)) | Self::Panicked => {
+            Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_)) | Self::Panicked => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
             }
         }
@@ -89,23 +96,24 @@ impl ApiError {
                 return self.to_string();
             }
             Self::NotVouched => "Call through the gateway.",
+            Self::EdgeOutOfStep => {
+                "The gateway and this service do not agree on a key or on the time. Try again; if it persists, tell their operator."
+            }
             Self::NoGrant => "Ask the gateway's operator for a grant.",
             Self::NoRoute | Self::MethodNotAllowed => "Check the path and method against the API.",
             Self::NotFound => "This tenant has no such connection.",
             Self::Nango(NangoError::Unreachable(_)) => {
                 "The token vault does not answer. Try again."
             }
-            Self::Nango(NangoError::Refused { .. }) => {
+            Self::Nango(NangoError::Refused { status: 400, code }) if code != "resource_capped" => {
                 "The token vault refuses this provider. Ask this service's operator to configure its integration."
             }
-            Self::Nango(NangoError::Malformed(_)) => {
-                "The token vault answers what it never should. Tell this service's operator."
+            Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
+                "The token vault is not set up for this service. Tell this service's operator."
             }
-            Self::Store(StoreError::Unavailable(_)) => {
-                "Nothing was changed. Try again in a few seconds."
-            }
-            Self::Store(StoreError::Corrupt(_)) | Self::Panicked => {
-                "Nothing was changed. Tell this service's operator, with the request id."
+            Self::Store(StoreError::Unavailable(_)) => "Try again in a few seconds.",
+            Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_)) | Self::Panicked => {
+                "Tell this service's operator, with the request id."
             }
         };
         fixed.to_owned()
@@ -133,17 +141,6 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(failure);
         response
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        chain.push_str(": ");
-        chain.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    chain
 }
 
 impl From<JsonRejection> for ApiError {

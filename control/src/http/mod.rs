@@ -24,6 +24,7 @@ use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use error::ApiError;
+pub use health::Probed;
 
 /// The largest body of a call by a client application.
 const CALL_BYTES_MAX: usize = 64 << 10;
@@ -68,9 +69,9 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// Everything on the port for probes, which is never routed and shows no tenant's data.
-pub fn admin_router(store: Store) -> Router {
+pub fn admin_router(probed: Probed) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .with_state(store)
+        .with_state(probed)
 }

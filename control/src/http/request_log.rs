@@ -24,23 +24,14 @@ pub(super) async fn line(State(clock): State<Clock>, request: Request, next: Nex
     let status = response.status().as_u16();
     let failure = response.extensions_mut().remove::<Failure>();
     let duration_ms = clock.now().signed_duration_since(started).num_milliseconds();
-    let error = failure.as_ref().map(|failure| failure.chain.as_str());
+    let line = format!("{method} {route} {status}");
     if status >= 500 {
-        tracing::error!(
-            request.id = request_id,
-            status,
-            duration_ms,
-            error,
-            "{method} {route} {status}"
-        );
+        let error = failure.as_ref().map(|failure| failure.chain.as_str());
+        tracing::error!(request.id = request_id, status, duration_ms, error, "{line}");
     } else {
-        tracing::info!(
-            request.id = request_id,
-            status,
-            duration_ms,
-            error,
-            "{method} {route} {status}"
-        );
+        // The code only: the words of a bad request may quote what its sender wrote.
+        let code = failure.as_ref().map(|failure| failure.problem.code.as_str());
+        tracing::info!(request.id = request_id, status, duration_ms, code, "{line}");
     }
     if let Some(Failure { problem, .. }) = failure {
         *response.body_mut() = Body::from(problem.with_request_id(request_id).to_json());

@@ -1,6 +1,7 @@
 //! How Nango answers: a success as JSON, a refusal with a code, or nothing that can be used.
 
 use super::wire;
+use crate::cause::chain;
 use reqwest::{RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
 
 /// A longer answer is none of Nango's.
@@ -20,18 +21,9 @@ pub enum NangoError {
     Malformed(&'static str),
 }
 
-impl NangoError {
-    pub const fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unreachable(_) => true,
-            Self::Refused { .. } | Self::Malformed(_) => false,
-        }
-    }
-}
-
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, NangoError> {
     // The error's URL would hold a connect-session token.
-    request.send().await.map_err(|error| NangoError::Unreachable(error.without_url().to_string()))
+    request.send().await.map_err(|error| NangoError::Unreachable(chain(&error.without_url())))
 }
 
 /// Sends a request and reads a success as JSON. The type is checked first: a Nango that ships its
@@ -73,8 +65,7 @@ fn is_json(answer: &Response) -> bool {
 
 async fn read_body(mut answer: Response) -> Result<Vec<u8>, NangoError> {
     let mut body = Vec::new();
-    let unreachable =
-        |error: reqwest::Error| NangoError::Unreachable(error.without_url().to_string());
+    let unreachable = |error: reqwest::Error| NangoError::Unreachable(chain(&error.without_url()));
     while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
         body.extend_from_slice(&chunk);
         if body.len() > ANSWER_BYTES_MAX {

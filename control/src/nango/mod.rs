@@ -81,7 +81,7 @@ impl NangoClient {
 
     /// Where browsers finish a callback that was received here: Nango's own callback.
     pub fn callback(&self, raw_query: &str) -> String {
-        format!("{}?{raw_query}", self.url(&["oauth", "callback"]))
+        format!("{}?{raw_query}", join(&self.config.public_url, &["oauth", "callback"]))
     }
 
     /// Opens an authorisation, and reads from Nango's redirect where the user must go.
@@ -182,12 +182,16 @@ impl NangoClient {
     }
 
     fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.config.api_url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
+        join(&self.config.api_url, path)
     }
+}
+
+fn join(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
 }
 
 fn authorized(request: RequestBuilder, key: &SecretString) -> RequestBuilder {

@@ -1,7 +1,8 @@
 //! Carries out what must still happen at the vault.
 
-use super::{Outbox, STEP_LEASE, backoff};
+use super::{Outbox, VAULT_LEASE, ask_again_at};
 use crate::{
+    cause::chain,
     domain::{
         audit::Actor,
         connection::Connection,
@@ -12,10 +13,13 @@ use crate::{
 };
 use contract::id::{IntegrationId, NangoConnectionId};
 
+/// A list may lag behind a deletion; one that lags longer is asked again later.
+const ROUNDS_MAX: usize = 3;
+
 impl Outbox {
     pub(super) async fn do_next_job(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let Some(job) = self.store.claim_job(now, STEP_LEASE).await? else { return Ok(false) };
+        let Some(job) = self.store.claim_job(now, VAULT_LEASE).await? else { return Ok(false) };
         let Some(connection) =
             self.store.connection(As::Worker, &job.tenant, job.connection).await?
         else {
@@ -39,23 +43,27 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Deletes what the vault lists for the connection, and what is bound to it though not listed.
+    /// Deletes what is bound to the connection, and what the vault lists for it until it lists nothing.
     async fn empty_vault(
         &self,
         job: &ClaimedJob,
         integration: &IntegrationId,
         bound: Option<&NangoConnectionId>,
     ) -> Result<(), NangoError> {
-        let listed = self.nango.look_up(LookUp::Ours(job.connection)).await?;
-        for row in listed.iter().filter(|row| row.tenant == job.tenant) {
-            self.nango.delete(&row.integration, &row.id).await?;
+        if let Some(bound) = bound {
+            self.nango.delete(integration, bound).await?;
         }
-        match bound {
-            Some(bound) if listed.iter().all(|row| row.id != *bound) => {
-                self.nango.delete(integration, bound).await
+        for _ in 0..ROUNDS_MAX {
+            let listed = self.nango.look_up(LookUp::Ours(job.connection)).await?;
+            let mut ours = listed.iter().filter(|row| row.tenant == job.tenant).peekable();
+            if ours.peek().is_none() {
+                return Ok(());
             }
-            Some(_) | None => Ok(()),
+            for row in ours {
+                self.nango.delete(&row.integration, &row.id).await?;
+            }
         }
+        Err(NangoError::Malformed("a connection that is listed though it was deleted"))
     }
 
     async fn end_job(&self, job: &ClaimedJob, event: Option<Event>) -> Result<(), StoreError> {
@@ -75,11 +83,9 @@ impl Outbox {
     }
 
     async fn do_again(&self, job: &ClaimedJob, error: &NangoError) -> Result<(), StoreError> {
-        let wait = backoff(job.tries);
         let id = job.id;
-        let error = error as &dyn std::error::Error;
-        tracing::warn!(job.id = %id, error, "job `{id}` waits {} s", wait.num_seconds());
-        let now = self.clock.now();
-        self.store.postpone_job(job, now.checked_add_signed(wait).unwrap_or(now)).await
+        let due_at = ask_again_at(self.clock.now(), job.failures);
+        tracing::warn!(job.id = %id, error = chain(error), "job `{id}` waits until {due_at}");
+        self.store.postpone_job(job, due_at).await
     }
 }

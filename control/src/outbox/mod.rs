@@ -8,25 +8,27 @@ mod jobs;
 mod receipts;
 
 use crate::{
+    cause::chain,
     clock::Clock,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
     store::{Store, StoreError},
 };
-use chrono::TimeDelta;
-use futures::future::join_all;
-use std::{fmt, sync::Arc, time::Duration};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{FutureExt as _, future::join_all};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The poll is the truth; notifications only make it sooner.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Longer than any step takes, calls to Nango and the profile included.
-const STEP_LEASE: TimeDelta = TimeDelta::seconds(45);
+/// Longer than a receipt or a job takes as a rule: a few calls to Nango. One that takes longer is done
+/// twice, and the second time changes nothing.
+const VAULT_LEASE: Duration = Duration::from_secs(45);
 
-/// How many receipts and jobs are looked at together; each costs Nango a call or two.
+/// How many receipts and how many jobs are looked at together; each costs Nango a call or two.
 const VAULT_LANES: usize = 4;
 
 /// The workers' half of the service.
@@ -39,73 +41,63 @@ pub struct Outbox {
     pub mint: Mint,
 }
 
-/// One kind of work.
+/// What must be asked of the vault.
 #[derive(Debug, Clone, Copy)]
-enum Lane {
+enum VaultWork {
     Receipts,
     Jobs,
-    Deliveries,
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Receipts => "receipts",
-            Self::Jobs => "jobs",
-            Self::Deliveries => "deliveries",
-        })
-    }
 }
 
 impl Outbox {
     /// Works until `stop` is cancelled, and then finishes what is under way.
     pub async fn run(&self, stop: CancellationToken) {
         let (wake, woken) = watch::channel(());
-        let vault_lanes = [Lane::Receipts, Lane::Jobs].repeat(VAULT_LANES);
-        let lanes = vault_lanes.into_iter().chain([Lane::Deliveries]);
-        let lanes = lanes.map(|lane| self.work(lane, woken.clone(), stop.clone()));
-        tokio::join!(join_all(lanes), self.listen(wake, stop.clone()));
+        let lanes = [VaultWork::Receipts, VaultWork::Jobs].repeat(VAULT_LANES);
+        let lanes = lanes.into_iter().map(|work| self.ask_vault(work, woken.clone(), stop.clone()));
+        tokio::join!(
+            join_all(lanes),
+            self.deliver(woken.clone(), stop.clone()),
+            self.listen(wake, stop.clone()),
+        );
     }
 
-    /// Does everything that is due now, and says how many steps that took. For tests, which move the
-    /// clock.
+    /// Does everything that is due now, and says how many pieces of work that was. For tests, which move
+    /// the clock.
     pub async fn run_once(&self) -> Result<usize, StoreError> {
-        let mut steps = 0_usize;
-        for lane in [Lane::Receipts, Lane::Jobs, Lane::Deliveries] {
-            while self.step(lane).await? {
-                steps = steps.saturating_add(1);
+        let mut done = 0_usize;
+        for work in [VaultWork::Receipts, VaultWork::Jobs] {
+            while self.step(work).await? {
+                done = done.saturating_add(1);
             }
         }
-        Ok(steps)
+        Ok(done.saturating_add(self.send_all_due().await?))
     }
 
-    async fn work(&self, lane: Lane, mut woken: watch::Receiver<()>, stop: CancellationToken) {
+    async fn ask_vault(
+        &self,
+        work: VaultWork,
+        mut woken: watch::Receiver<()>,
+        stop: CancellationToken,
+    ) {
         while !stop.is_cancelled() {
-            match self.step(lane).await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "{lane} wait: the store failed"
-                ),
+            // One piece of work that panics must not end all the others.
+            match AssertUnwindSafe(self.step(work)).catch_unwind().await {
+                Ok(Ok(true)) => continue,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(error = chain(&error), "{work:?} wait: the store failed");
+                }
+                Err(_panic) => tracing::error!("{work:?}: one piece of work panicked"),
             }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(POLL) => {}
-                changed = woken.changed() => if changed.is_err() {
-                    // Nobody listens any more; the poll goes on.
-                    tokio::time::sleep(POLL).await;
-                },
-            }
+            rest(&mut woken, &stop).await;
         }
     }
 
     /// One piece of work; `false`, if none is due.
-    async fn step(&self, lane: Lane) -> Result<bool, StoreError> {
-        match lane {
-            Lane::Receipts => self.confirm_next().await,
-            Lane::Jobs => self.do_next_job().await,
-            Lane::Deliveries => self.send_due().await,
+    async fn step(&self, work: VaultWork) -> Result<bool, StoreError> {
+        match work {
+            VaultWork::Receipts => self.confirm_next().await,
+            VaultWork::Jobs => self.do_next_job().await,
         }
     }
 
@@ -124,7 +116,7 @@ impl Outbox {
                 ended = listening => ended,
             };
             if let Err(error) = ended {
-                let error = &error as &dyn std::error::Error;
+                let error = chain(&error);
                 tracing::warn!(error, "the outbox is not woken and polls: the listener failed");
             }
             tokio::select! {
@@ -135,9 +127,25 @@ impl Outbox {
     }
 }
 
-/// The wait after a failed call to the vault: it doubles from a second to five minutes.
-fn backoff(tries: usize) -> TimeDelta {
-    let doublings = u32::try_from(tries.min(9)).unwrap_or(9);
+/// Waits for a wake-up, for the next poll, or for the end.
+async fn rest(woken: &mut watch::Receiver<()>, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(POLL) => {}
+        changed = woken.changed() => if changed.is_err() {
+            // Nobody listens any more; the poll goes on.
+            tokio::time::sleep(POLL).await;
+        },
+    }
+}
+
+/// When to ask the vault again after it failed so often: the wait doubles from a second to five minutes.
+fn ask_again_at(now: DateTime<Utc>, failures: usize) -> DateTime<Utc> {
+    now.checked_add_signed(backoff(failures)).unwrap_or(now)
+}
+
+fn backoff(failures: usize) -> TimeDelta {
+    let doublings = u32::try_from(failures.min(9)).unwrap_or(9);
     TimeDelta::seconds(2_i64.saturating_pow(doublings).min(300))
 }
 
@@ -147,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_five_minutes() {
-        let waits: Vec<i64> = (0..12).map(|tries| backoff(tries).num_seconds()).collect();
+        let waits: Vec<i64> = (0..12).map(|failures| backoff(failures).num_seconds()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
     }
 }

@@ -1,7 +1,8 @@
 //! Confirms what webhooks claimed: match here, ask the vault, and only then change anything.
 
-use super::{Outbox, STEP_LEASE, backoff};
+use super::{Outbox, VAULT_LEASE, ask_again_at};
 use crate::{
+    cause::chain,
     domain::{
         audit::Actor,
         connection::{Connection, Status},
@@ -9,12 +10,12 @@ use crate::{
         transition::Event,
     },
     nango::{Listed, LookUp, NangoError},
-    store::{As, Change, ClaimedReceipt, Hint, ReceiptOutcome, Settled, StoreError},
+    store::{As, Change, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
 };
 use chrono::TimeDelta;
 use contract::{
-    id::{ConnectionId, TenantId},
-    nango::{AuthHint, Operation, SimplifiedHint, tag},
+    id::{ConnectionId, NangoConnectionId, TenantId},
+    nango::{AuthHint, HintTags, Operation, SimplifiedHint},
 };
 
 /// The waits while the vault does not list what a webhook claims: it may list from a replica that lags.
@@ -27,31 +28,36 @@ const LOOK_AGAIN_AFTER: [TimeDelta; 5] = [
 ];
 
 /// What a hint says, after everything that is known here was held against it.
+#[derive(Debug)]
 enum Lead {
-    /// Ask the vault about this name.
-    Ask(Name),
+    /// Ask the vault about a connection of ours.
+    Ask(TenantId, ConnectionId),
+    /// Ask the vault once about a name of its own that is not known here.
+    AskOnce(NangoConnectionId),
     /// There is nothing to ask.
     Settle(ReceiptOutcome),
-}
-
-enum Name {
-    Ours(TenantId, ConnectionId),
-    Claimed(SimplifiedHint),
 }
 
 impl Outbox {
     pub(super) async fn confirm_next(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let Some(receipt) = self.store.claim_receipt(now, STEP_LEASE).await? else {
+        let Some(receipt) = self.store.claim_receipt(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
-        let lead = self.lead(&receipt.hint).await?;
-        match lead {
+        match self.lead(&receipt.hint).await? {
             Lead::Settle(outcome) => {
                 self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
             }
-            Lead::Ask(name) => match self.ask(&name).await {
+            Lead::Ask(tenant, id) => match self.ask(&tenant, id).await {
                 Ok(listed) if listed.is_empty() => self.look_again(&receipt).await?,
+                Ok(listed) => self.carry_over(&receipt, &listed).await?,
+                Err(error) => self.ask_again(&receipt, &error).await?,
+            },
+            Lead::AskOnce(name) => match self.nango.look_up(LookUp::Nangos(&name)).await {
+                Ok(listed) if listed.is_empty() => {
+                    let outcome = ReceiptOutcome::Unconfirmed;
+                    self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
+                }
                 Ok(listed) => self.carry_over(&receipt, &listed).await?,
                 Err(error) => self.ask_again(&receipt, &error).await?,
             },
@@ -59,13 +65,17 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Matches a hint with what is kept here, so that a stranger's forgery costs no call to Nango.
+    /// Matches a hint with what is kept here, so that a stranger's forgery costs as little as possible.
     async fn lead(&self, hint: &Hint) -> Result<Lead, StoreError> {
-        let hint = match hint {
-            Hint::Auth(hint) => hint,
-            Hint::Simplified(hint) => return Ok(Lead::Ask(Name::Claimed(hint.clone()))),
-        };
-        let Some((tenant, id)) = claimed_name(hint) else {
+        match hint {
+            Hint::Auth(hint) => self.lead_of_auth(hint).await,
+            Hint::Simplified(hint) => self.lead_of_simplified(hint).await,
+        }
+    }
+
+    async fn lead_of_auth(&self, hint: &AuthHint) -> Result<Lead, StoreError> {
+        let HintTags { connection_ref, tenant_id, attempt: _ } = &hint.tags;
+        let (Some(id), Some(tenant)) = (connection_ref, tenant_id) else {
             // A failure has no tags. Whose it is shows the callback, or the vault's name.
             let known = self.store.connections_by_vault_name(&hint.connection_id).await?;
             return Ok(Lead::Settle(if known.is_empty() {
@@ -74,7 +84,7 @@ impl Outbox {
                 ReceiptOutcome::NothingNew
             }));
         };
-        let Some(connection) = self.store.connection(As::Worker, &tenant, id).await? else {
+        let Some(connection) = self.store.connection(As::Worker, tenant, *id).await? else {
             return Ok(Lead::Settle(ReceiptOutcome::NoMatch));
         };
         let says_success =
@@ -82,25 +92,34 @@ impl Outbox {
         let is_known = connection.vault.as_ref() == Some(&hint.connection_id)
             && connection.status == Status::Active;
         Ok(if says_success && !is_known {
-            Lead::Ask(Name::Ours(tenant, id))
+            Lead::Ask(tenant.clone(), *id)
         } else {
             Lead::Settle(ReceiptOutcome::NothingNew)
         })
     }
 
-    async fn ask(&self, name: &Name) -> Result<Vec<Listed>, NangoError> {
-        match name {
-            Name::Ours(tenant, id) => {
-                let listed = self.nango.look_up(LookUp::Ours(*id)).await?;
-                let is_meant = |row: &Listed| row.tenant == *tenant && row.connection == *id;
-                Ok(listed.into_iter().filter(is_meant).collect())
-            }
-            Name::Claimed(hint) => {
-                let ours = hint.connection_id.as_str().parse();
-                let name = ours.map_or(LookUp::Nangos(&hint.connection_id), LookUp::Ours);
-                self.nango.look_up(name).await
-            }
+    /// A simplified body names a connection by our id or by the vault's. A name of the vault's that is not
+    /// known here may be a success that is awaited; while none is, it is nobody's.
+    async fn lead_of_simplified(&self, hint: &SimplifiedHint) -> Result<Lead, StoreError> {
+        let name = &hint.connection_id;
+        if let Ok(id) = name.as_str().parse::<ConnectionId>() {
+            let tenant = self.store.tenant_of(id).await?;
+            return Ok(tenant
+                .map_or(Lead::Settle(ReceiptOutcome::NoMatch), |tenant| Lead::Ask(tenant, id)));
         }
+        if !self.store.connections_by_vault_name(name).await?.is_empty() {
+            return Ok(Lead::Settle(ReceiptOutcome::NothingNew));
+        }
+        Ok(if self.store.awaits_success().await? {
+            Lead::AskOnce(name.clone())
+        } else {
+            Lead::Settle(ReceiptOutcome::NoMatch)
+        })
+    }
+
+    async fn ask(&self, tenant: &TenantId, id: ConnectionId) -> Result<Vec<Listed>, NangoError> {
+        let listed = self.nango.look_up(LookUp::Ours(id)).await?;
+        Ok(listed.into_iter().filter(|row| row.tenant == *tenant && row.connection == id).collect())
     }
 
     /// Applies what the vault lists. The receipt ends with the last row's change, in its transaction.
@@ -148,7 +167,7 @@ impl Outbox {
             Ok(profile) => profile.unwrap_or_default(),
             Err(error) => {
                 let id = known.id;
-                let error = &error as &dyn std::error::Error;
+                let error = chain(&error);
                 tracing::warn!(connection.id = %id, error, "no profile for connection `{id}`");
                 Profile::default()
             }
@@ -158,9 +177,11 @@ impl Outbox {
     async fn look_again(&self, receipt: &ClaimedReceipt) -> Result<(), StoreError> {
         let now = self.clock.now();
         let due_at =
-            LOOK_AGAIN_AFTER.get(receipt.tries).and_then(|wait| now.checked_add_signed(*wait));
+            LOOK_AGAIN_AFTER.get(receipt.looks).and_then(|wait| now.checked_add_signed(*wait));
         match due_at {
-            Some(due_at) => self.store.postpone_receipt(receipt, due_at).await,
+            Some(due_at) => {
+                self.store.postpone_receipt(receipt, Postponed::NotListed, due_at).await
+            }
             None => self.store.settle_receipt(receipt, ReceiptOutcome::Unconfirmed, now).await,
         }
     }
@@ -170,17 +191,9 @@ impl Outbox {
         receipt: &ClaimedReceipt,
         error: &NangoError,
     ) -> Result<(), StoreError> {
-        let wait = backoff(receipt.tries);
         let id = receipt.id;
-        let error = error as &dyn std::error::Error;
-        tracing::warn!(receipt.id = %id, error, "receipt `{id}` waits {} s", wait.num_seconds());
-        let now = self.clock.now();
-        self.store.postpone_receipt(receipt, now.checked_add_signed(wait).unwrap_or(now)).await
+        let due_at = ask_again_at(self.clock.now(), receipt.failures);
+        tracing::warn!(receipt.id = %id, error = chain(error), "receipt `{id}` waits until {due_at}");
+        self.store.postpone_receipt(receipt, Postponed::NotAsked, due_at).await
     }
-}
-
-fn claimed_name(hint: &AuthHint) -> Option<(TenantId, ConnectionId)> {
-    let tenant = hint.tags.get(tag::TENANT_ID)?.parse().ok()?;
-    let id = hint.tags.get(tag::CONNECTION_REF)?.parse().ok()?;
-    Some((tenant, id))
 }

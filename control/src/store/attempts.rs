@@ -1,51 +1,102 @@
-//! Attempts: whose callback a state is.
+//! Attempts: whose callback a state is, and how an attempt ends.
 
 use super::{As, Store, StoreError, read};
-use crate::domain::callback::UnverifiedState;
+use crate::domain::{callback::UnverifiedState, transition::AttemptEnd};
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-/// The attempt that a callback belongs to.
+/// The attempt that a state belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallbackAttempt {
-    pub tenant: TenantId,
-    pub connection: ConnectionId,
-    pub attempt: AttemptId,
+pub(super) struct FoundAttempt {
+    pub(super) tenant: TenantId,
+    pub(super) connection: ConnectionId,
+    pub(super) attempt: AttemptId,
 }
 
 impl Store {
-    /// Finds the open attempt of a state and marks its callback as started, once: of several callbacks
-    /// with one state, exactly one is handed the attempt.
+    /// Marks the callback of a state as started, once: of several callbacks with one state, exactly one
+    /// is told `true`.
     pub async fn begin_callback(
         &self,
         state: &UnverifiedState,
         at: DateTime<Utc>,
-    ) -> Result<Option<CallbackAttempt>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        let row: Option<(String, Uuid, Uuid)> = sqlx::query_as(
-            "UPDATE attempts SET callback_started_at = $2
-             FROM callback_states
-             WHERE callback_states.state_hash = $1
-               AND attempts.tenant_id = callback_states.tenant_id
-               AND attempts.attempt_id = callback_states.attempt_id
-               AND attempts.status = 'open'
-               AND attempts.callback_started_at IS NULL
-               AND attempts.deadline_at > $2
-             RETURNING attempts.tenant_id, attempts.connection_id, attempts.attempt_id",
+        let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(false) };
+        let is_first = mark_callback(&mut tx, &found, at).await?;
+        tx.commit().await?;
+        Ok(is_first)
+    }
+
+    /// Whether any browser was sent on to Nango by an attempt that is still open.
+    pub async fn awaits_success(&self) -> Result<bool, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let awaits = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM attempts WHERE status = 'open' AND callback_started_at IS NOT NULL)",
         )
-        .bind(state.hash().as_slice())
-        .bind(at)
-        .fetch_optional(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(tenant, connection, attempt)| {
-            Ok(CallbackAttempt {
-                tenant: read("attempts.tenant_id", &tenant)?,
-                connection: ConnectionId::from_uuid(connection),
-                attempt: AttemptId::from_uuid(attempt),
-            })
-        })
-        .transpose()
+        Ok(awaits)
     }
+}
+
+pub(super) async fn find_attempt(
+    tx: &mut Transaction<'static, Postgres>,
+    state: &UnverifiedState,
+) -> Result<Option<FoundAttempt>, StoreError> {
+    let row: Option<(String, Uuid, Uuid)> = sqlx::query_as(
+        "SELECT tenant_id, connection_id, attempt_id FROM callback_states WHERE state_hash = $1",
+    )
+    .bind(state.hash().as_slice())
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|(tenant, connection, attempt)| {
+        Ok(FoundAttempt {
+            tenant: read("callback_states.tenant_id", &tenant)?,
+            connection: ConnectionId::from_uuid(connection),
+            attempt: AttemptId::from_uuid(attempt),
+        })
+    })
+    .transpose()
+}
+
+/// Compare and set: an attempt that is open, in time, and whose callback nobody started.
+pub(super) async fn mark_callback(
+    tx: &mut Transaction<'static, Postgres>,
+    found: &FoundAttempt,
+    at: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let marked = sqlx::query(
+        "UPDATE attempts SET callback_started_at = $3
+         WHERE tenant_id = $1 AND attempt_id = $2
+           AND status = 'open' AND callback_started_at IS NULL AND deadline_at > $3",
+    )
+    .bind(found.tenant.as_str())
+    .bind(found.attempt.as_uuid())
+    .bind(at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
+
+pub(super) async fn end_attempt(
+    tx: &mut Transaction<'static, Postgres>,
+    tenant: &TenantId,
+    attempt: AttemptId,
+    end: AttemptEnd,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE attempts SET status = $3, reason = $4 WHERE tenant_id = $1 AND attempt_id = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(attempt.as_uuid())
+    .bind(end.as_str())
+    .bind(reason)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

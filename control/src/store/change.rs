@@ -2,16 +2,19 @@
 
 use super::{
     As, Store, StoreError,
+    attempts::{end_attempt, find_attempt, mark_callback},
     audit::AuditLine,
     jobs::{JobKind, end_job},
+    later,
     receipts::end_receipt,
     wake,
 };
 use crate::domain::{
     audit::{Actor, AuditAction},
+    callback::UnverifiedState,
     connection::{Connection, Reason},
     notification::{EventType, Notification},
-    transition::{Effect, Transition},
+    transition::{Effect, Event, Transition},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{
@@ -42,11 +45,8 @@ pub enum Settled {
 /// What came of a change.
 #[derive(Debug)]
 pub enum Changed {
-    /// As the connection stands now, and whether the change could be seen.
-    Applied {
-        connection: Box<Connection>,
-        is_visible: bool,
-    },
+    /// As the connection stands now.
+    Applied(Box<Connection>),
     NotFound,
     /// Another worker holds the work by now; nothing was written.
     LeaseLost,
@@ -65,32 +65,72 @@ impl Store {
             return Ok(Changed::NotFound);
         };
         let effect = decide(&before);
-        let is_visible = matches!(effect, Effect::Changed(_));
-        let connection = match effect {
-            Effect::Unchanged => before,
-            Effect::Changed(transition) => {
-                self.write_transition(&mut tx, &change, before, transition).await?
-            }
-            Effect::Extra(vault) => {
-                let kind = JobKind::DeleteExtra(vault);
-                self.write_job(&mut tx, &before, kind, change.at).await?;
-                self.write_audit(
-                    &mut tx,
-                    change.audit(AuditAction::ExtraUndone),
-                    serde_json::json!({}),
-                )
-                .await?;
-                before
-            }
-        };
+        let connection = self.carry_out(&mut tx, &change, before, effect).await?;
         if let Some(settled) = change.settles
             && !settle(&mut tx, settled, change.at).await?
         {
             return Ok(Changed::LeaseLost);
         }
-        wake(&mut tx).await?;
         tx.commit().await?;
-        Ok(Changed::Applied { connection: Box::new(connection), is_visible })
+        Ok(Changed::Applied(Box::new(connection)))
+    }
+
+    /// Takes a callback that brought an error: its attempt is marked and failed in one transaction,
+    /// because after the mark nobody could bring the error again. `false`, if the state is not known,
+    /// was used, or is too old.
+    pub async fn fail_callback(
+        &self,
+        state: &UnverifiedState,
+        reason: Reason,
+        request_id: Option<String>,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(false) };
+        // The connection first, as everywhere: two orders could wait for each other.
+        let Some(before) = Self::lock(&mut tx, &found.tenant, found.connection).await? else {
+            return Ok(false);
+        };
+        if !mark_callback(&mut tx, &found, at).await? {
+            return Ok(false);
+        }
+        let effect = before.apply(Event::CallbackFailed { attempt: found.attempt, reason });
+        let change = Change {
+            tenant: &found.tenant,
+            connection: found.connection,
+            actor: Actor::Browser,
+            request_id,
+            at,
+            settles: None,
+        };
+        self.carry_out(&mut tx, &change, before, effect).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn carry_out(
+        &self,
+        tx: &mut Transaction<'static, Postgres>,
+        change: &Change<'_>,
+        before: Connection,
+        effect: Effect,
+    ) -> Result<Connection, StoreError> {
+        match effect {
+            Effect::Unchanged => Ok(before),
+            Effect::Changed(transition) => {
+                self.write_transition(tx, change, before, transition).await
+            }
+            Effect::Extra(vault) => {
+                let extra = serde_json::json!({ "nangoConnectionId": vault });
+                let kind = JobKind::DeleteExtra(vault);
+                if self.write_job(tx, &before, kind, change.at).await? {
+                    let line = change.audit(AuditAction::ExtraFound);
+                    self.write_audit(tx, line, extra).await?;
+                    wake(tx).await?;
+                }
+                Ok(before)
+            }
+        }
     }
 
     async fn write_transition(
@@ -102,13 +142,15 @@ impl Store {
     ) -> Result<Connection, StoreError> {
         let Transition { status, reason, attempt_ended, confirmed, audit, event, empties_vault } =
             transition;
+        let reason = reason.map(Reason::as_str);
         let mut after = before;
         if after.status != status {
             after.since = change.at;
         }
         after.status = status;
-        after.reason = reason;
+        after.reason = reason.map(str::to_owned);
         after.version = after.version.saturating_add(1);
+        let attempt = after.open_attempt;
         if let Some((vault, profile)) = confirmed {
             after.vault = Some(vault);
             after.profile = profile;
@@ -117,25 +159,22 @@ impl Store {
         if let Some(end) = attempt_ended
             && let Some(attempt) = after.open_attempt.take()
         {
-            sqlx::query("UPDATE attempts SET status = $3, reason = $4 WHERE tenant_id = $1 AND attempt_id = $2")
-                .bind(after.tenant.as_str())
-                .bind(attempt.as_uuid())
-                .bind(end.as_str())
-                .bind(reason.map(Reason::as_str))
-                .execute(&mut **tx)
-                .await?;
+            end_attempt(tx, &after.tenant, attempt, end, reason).await?;
         }
         if event.is_some() {
             after.sequence = after.sequence.saturating_add(1);
         }
         update(tx, &after).await?;
-        self.write_audit(tx, change.audit(audit), serde_json::json!({ "reason": reason })).await?;
+        let detail = serde_json::json!({ "reason": reason, "attempt": attempt });
+        self.write_audit(tx, change.audit(audit), detail).await?;
         if let Some(event) = event {
             self.write_event(tx, &after, event, change.at).await?;
         }
-        if empties_vault {
-            self.write_job(tx, &after, JobKind::DeleteConnection, change.at).await?;
+        for wait in empties_vault {
+            let due_at = later(change.at, *wait);
+            self.write_job(tx, &after, JobKind::DeleteConnection, due_at).await?;
         }
+        wake(tx).await?;
         Ok(after)
     }
 
@@ -209,7 +248,7 @@ async fn update(
     .bind(after.tenant.as_str())
     .bind(after.id.as_uuid())
     .bind(after.status.as_str())
-    .bind(after.reason.map(Reason::as_str))
+    .bind(after.reason.as_deref())
     .bind(after.since)
     .bind(after.checked_at)
     .bind(after.version)

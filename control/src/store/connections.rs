@@ -4,7 +4,7 @@ use super::{As, Store, StoreError, audit::AuditLine, read};
 use crate::domain::{
     audit::{Actor, AuditAction},
     callback::state_hash,
-    connection::{Connection, Reason, Status},
+    connection::{Connection, Status},
     profile::Profile,
     start::Start,
 };
@@ -56,14 +56,9 @@ impl TryFrom<Row> for Connection {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let corrupt = |column: &str, text: &str| {
-            StoreError::Corrupt(format!("connections.{column} holds {text:?}"))
-        };
-        let status = Status::ALL.into_iter().find(|status| status.as_str() == row.status);
-        let reason = row.reason.as_deref().map(|text| {
-            let known = Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
-            known.ok_or_else(|| corrupt("reason", text))
-        });
+        let status = Status::read(&row.status).ok_or_else(|| {
+            StoreError::Corrupt(format!("connections.status holds {:?}", row.status))
+        })?;
         let vault = row.nango_connection_id.as_deref();
         Ok(Self {
             tenant: read("connections.tenant_id", &row.tenant_id)?,
@@ -71,8 +66,8 @@ impl TryFrom<Row> for Connection {
             sub: row.sub,
             provider: read("connections.provider", &row.provider)?,
             integration: read("connections.integration_id", &row.integration_id)?,
-            status: status.ok_or_else(|| corrupt("status", &row.status))?,
-            reason: reason.transpose()?,
+            status,
+            reason: row.reason,
             since: row.since,
             checked_at: row.checked_at,
             version: row.version,
@@ -141,6 +136,18 @@ impl Store {
                 Ok((read("connections.tenant_id", &tenant)?, ConnectionId::from_uuid(id)))
             })
             .collect()
+    }
+
+    /// Whose connection this is.
+    pub async fn tenant_of(&self, id: ConnectionId) -> Result<Option<TenantId>, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let tenant: Option<String> =
+            sqlx::query_scalar("SELECT tenant_id FROM connections WHERE connection_id = $1")
+                .bind(id.as_uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
+        tx.commit().await?;
+        tenant.map(|tenant| read("connections.tenant_id", &tenant)).transpose()
     }
 
     /// Keeps a start: connection, attempt, state and audit line, in one transaction.

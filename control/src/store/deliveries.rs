@@ -1,8 +1,8 @@
-//! Deliveries: notifications on their way, claimed one by one and recorded try by try.
+//! Deliveries: notifications on their way, claimed and recorded try by try.
 
-use super::{As, Store, StoreError, read, receipts::lease_end, wake};
+use super::{As, Store, StoreError, later, read, wake};
 use crate::domain::delivery::{NextStep, Outcome};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, TenantId};
 use sqlx::{Postgres, Transaction};
 use std::time::Duration;
@@ -18,16 +18,18 @@ pub struct ClaimedDelivery {
     pub event: EventId,
     /// The exact bytes of the notification.
     pub body: String,
-    /// How often it was claimed before.
+    /// How many tries were recorded.
     pub tries: usize,
 }
 
 /// One HTTP try.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Try {
     pub started_at: DateTime<Utc>,
     pub duration: Duration,
     pub outcome: Outcome,
+    /// Why no answer came, in words for people.
+    pub detail: Option<String>,
 }
 
 type Row = (Uuid, String, Uuid, Uuid, i32, String);
@@ -37,8 +39,8 @@ impl Store {
     pub async fn claim_deliveries(
         &self,
         at: DateTime<Utc>,
-        lease_for: TimeDelta,
-        limit: i64,
+        lease_for: Duration,
+        limit: usize,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let lease = self.mint.lease();
         let mut tx = self.begin(As::Worker).await?;
@@ -49,7 +51,7 @@ impl Store {
                  WHERE status = 'ready' AND due_at <= $2
                  ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
              )
-             UPDATE deliveries SET lease = $1, due_at = $3, tries = tries + 1
+             UPDATE deliveries SET lease = $1, due_at = $3
              FROM due, events
              WHERE deliveries.tenant_id = due.tenant_id AND deliveries.delivery_id = due.delivery_id
                AND events.tenant_id = deliveries.tenant_id AND events.event_id = deliveries.event_id
@@ -58,8 +60,8 @@ impl Store {
         )
         .bind(lease)
         .bind(at)
-        .bind(lease_end(at, lease_for))
-        .bind(limit)
+        .bind(later(at, lease_for))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -72,7 +74,7 @@ impl Store {
                     connection: ConnectionId::from_uuid(connection),
                     event: EventId::from_uuid(event),
                     body,
-                    tries: usize::try_from(tries.saturating_sub(1)).unwrap_or_default(),
+                    tries: usize::try_from(tries).unwrap_or_default(),
                 })
             })
             .collect()
@@ -90,10 +92,7 @@ impl Store {
         let (status, due_at) = match next {
             NextStep::Done => ("delivered", at),
             NextStep::GiveUp => ("exhausted", at),
-            NextStep::RetryIn(wait) => {
-                let wait = TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-                ("ready", lease_end(at, wait))
-            }
+            NextStep::RetryIn(wait) => ("ready", later(at, wait)),
         };
         let has_ended = status != "ready";
         let mut tx = self.begin(As::Worker).await?;
@@ -103,7 +102,8 @@ impl Store {
             Self::lock(&mut tx, &delivery.tenant, delivery.connection).await?;
         }
         let recorded = sqlx::query(
-            "UPDATE deliveries SET status = $4, due_at = $5, lease = NULL, ended_at = CASE WHEN $6 THEN $7 END
+            "UPDATE deliveries SET status = $4, due_at = $5, lease = NULL, tries = tries + 1,
+                 ended_at = CASE WHEN $6 THEN $7 END
              WHERE tenant_id = $1 AND delivery_id = $2 AND lease = $3",
         )
         .bind(delivery.tenant.as_str())
@@ -133,10 +133,11 @@ async fn write_try(
     delivery: &ClaimedDelivery,
     attempt: Try,
 ) -> Result<(), StoreError> {
-    let Try { started_at, duration, outcome } = attempt;
+    let Try { started_at, duration, outcome, detail } = attempt;
     sqlx::query(
-        "INSERT INTO delivery_attempts (tenant_id, delivery_id, try, started_at, duration_ms, outcome, http_status)
-         SELECT tenant_id, delivery_id, tries, $3, $4, $5, $6 FROM deliveries
+        "INSERT INTO delivery_attempts (tenant_id, delivery_id, try, started_at, duration_ms, outcome, http_status,
+             detail)
+         SELECT tenant_id, delivery_id, tries, $3, $4, $5, $6, $7 FROM deliveries
          WHERE tenant_id = $1 AND delivery_id = $2",
     )
     .bind(delivery.tenant.as_str())
@@ -145,6 +146,7 @@ async fn write_try(
     .bind(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
     .bind(outcome.as_str())
     .bind(outcome.status().map(i32::from))
+    .bind(detail)
     .execute(&mut **tx)
     .await?;
     Ok(())

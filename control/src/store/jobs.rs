@@ -1,11 +1,17 @@
 //! Jobs: calls to the vault that must still happen.
 
-use super::{As, Store, StoreError, read, receipts::lease_end};
+use super::{As, Store, StoreError, later, read};
 use crate::domain::connection::Connection;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, JobId, NangoConnectionId, TenantId};
 use sqlx::{Postgres, Transaction};
+use std::time::Duration;
 use uuid::Uuid;
+
+const DELETE_CONNECTION: &str = "delete_connection";
+const DELETE_EXTRA: &str = "delete_extra";
+
+type Row = (Uuid, String, Uuid, String, Option<String>, i32);
 
 /// What must still happen at the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,89 +30,98 @@ pub struct ClaimedJob {
     pub tenant: TenantId,
     pub connection: ConnectionId,
     pub kind: JobKind,
-    /// How often it was claimed before.
-    pub tries: usize,
+    /// How often the vault could not be asked.
+    pub failures: usize,
 }
 
 impl Store {
+    /// `false`, if the same extra success is waiting to be undone already.
     pub(super) async fn write_job(
         &self,
         tx: &mut Transaction<'static, Postgres>,
         connection: &Connection,
         kind: JobKind,
-        at: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+        due_at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let (kind, vault) = match kind {
-            JobKind::DeleteConnection => ("delete_connection", None),
-            JobKind::DeleteExtra(vault) => ("delete_extra", Some(String::from(vault))),
+            JobKind::DeleteConnection => (DELETE_CONNECTION, None),
+            JobKind::DeleteExtra(vault) => (DELETE_EXTRA, Some(String::from(vault))),
         };
-        sqlx::query(
+        let written = sqlx::query(
             "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, nango_connection_id, created_at, due_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $6)",
+             VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING",
         )
         .bind(self.mint.id(JobId::from_parts).as_uuid())
         .bind(connection.tenant.as_str())
         .bind(connection.id.as_uuid())
         .bind(kind)
         .bind(vault)
-        .bind(at)
+        .bind(due_at)
         .execute(&mut **tx)
         .await?;
-        Ok(())
+        Ok(written.rows_affected() == 1)
     }
 
-    /// Claims the job that is due longest.
+    /// Claims the job that is due longest, of those kinds that this release knows: what a newer one
+    /// means by a job, this one must not guess.
     pub async fn claim_job(
         &self,
         at: DateTime<Utc>,
-        lease_for: TimeDelta,
+        lease_for: Duration,
     ) -> Result<Option<ClaimedJob>, StoreError> {
         let lease = self.mint.lease();
         let mut tx = self.begin(As::Worker).await?;
         // SKIP LOCKED: another worker's claim is passed over and not waited for.
-        let row: Option<(Uuid, String, Uuid, Option<String>, i32)> = sqlx::query_as(
-            "UPDATE jobs SET lease = $1, due_at = $3, tries = tries + 1
+        let row: Option<Row> = sqlx::query_as(
+            "UPDATE jobs SET lease = $1, due_at = $3
              WHERE job_id = (
                  SELECT job_id FROM jobs
-                 WHERE done_at IS NULL AND due_at <= $2
+                 WHERE done_at IS NULL AND due_at <= $2 AND kind IN ('delete_connection', 'delete_extra')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING job_id, tenant_id, connection_id, nango_connection_id, tries",
+             RETURNING job_id, tenant_id, connection_id, kind, nango_connection_id, failures",
         )
         .bind(lease)
         .bind(at)
-        .bind(lease_end(at, lease_for))
+        .bind(later(at, lease_for))
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(id, tenant, connection, vault, tries)| {
-            let vault = vault.map(|vault| read("jobs.nango_connection_id", &vault)).transpose()?;
+        row.map(|(id, tenant, connection, kind, vault, failures)| {
+            let kind = match (kind.as_str(), vault) {
+                (DELETE_CONNECTION, None) => JobKind::DeleteConnection,
+                (DELETE_EXTRA, Some(vault)) => {
+                    JobKind::DeleteExtra(read("jobs.nango_connection_id", &vault)?)
+                }
+                _ => return Err(StoreError::Corrupt(format!("jobs.kind of {id} holds {kind:?}"))),
+            };
             Ok(ClaimedJob {
                 id: JobId::from_uuid(id),
                 lease,
                 tenant: read("jobs.tenant_id", &tenant)?,
                 connection: ConnectionId::from_uuid(connection),
-                // A CHECK holds that exactly the extra ones have a name.
-                kind: vault.map_or(JobKind::DeleteConnection, JobKind::DeleteExtra),
-                tries: usize::try_from(tries.saturating_sub(1)).unwrap_or_default(),
+                kind,
+                failures: usize::try_from(failures).unwrap_or_default(),
             })
         })
         .transpose()
     }
 
-    /// Does a job again later.
+    /// Does a job again later, because the vault could not be asked.
     pub async fn postpone_job(
         &self,
         job: &ClaimedJob,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        sqlx::query("UPDATE jobs SET due_at = $3, lease = NULL WHERE job_id = $1 AND lease = $2")
-            .bind(job.id.as_uuid())
-            .bind(job.lease)
-            .bind(due_at)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE jobs SET due_at = $3, lease = NULL, failures = failures + 1 WHERE job_id = $1 AND lease = $2",
+        )
+        .bind(job.id.as_uuid())
+        .bind(job.lease)
+        .bind(due_at)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }

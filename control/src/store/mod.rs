@@ -10,6 +10,7 @@ mod jobs;
 mod receipts;
 
 use crate::mint::Mint;
+use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use sqlx::{
     PgPool, Postgres, Transaction,
@@ -18,12 +19,11 @@ use sqlx::{
 };
 use std::time::Duration;
 
-pub use attempts::CallbackAttempt;
 pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};
 pub use jobs::{ClaimedJob, JobKind};
-pub use receipts::{ClaimedReceipt, Hint, NewReceipt, ReceiptOutcome};
+pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -41,15 +41,31 @@ const SESSION: [(&str, &str); 2] =
 /// Why a query has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// It will pass: no connection, no time, no room, or a database that is standing by.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// It will not pass by itself: the database refuses what we ask of it.
+    #[error("the database refuses")]
+    Refused(#[source] sqlx::Error),
     /// A row of our own breaks our rules.
     #[error("the database holds what it never should: {0}")]
     Corrupt(String),
 }
 
+/// Classes of SQLSTATE that pass by themselves: connection, transaction state (a standby is read-only),
+/// rollback, resources, operator intervention. PostgreSQL's appendix A lists them.
+const PASSING_CLASSES: [&str; 5] = ["08", "25", "40", "53", "57"];
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Database(answer) = &error {
+            let code = answer.code().unwrap_or_default();
+            return if PASSING_CLASSES.iter().any(|class| code.starts_with(class)) {
+                Self::Unavailable(error)
+            } else {
+                Self::Refused(error)
+            };
+        }
         let is_ours = matches!(
             error,
             sqlx::Error::ColumnDecode { .. }
@@ -66,6 +82,9 @@ pub enum As<'a> {
     Tenant(&'a TenantId),
     Worker,
 }
+
+/// What an empty database answers: no such role, no such table.
+const NOT_MIGRATED: [&str; 2] = ["22023", "42P01"];
 
 /// The database.
 #[derive(Debug, Clone)]
@@ -84,6 +103,12 @@ impl Store {
         Self { pool, mint }
     }
 
+    /// A store without limits on the time of a statement: a migration may take long, and one that
+    /// waits for another must not be cut off.
+    pub fn for_migration(options: PgConnectOptions, mint: Mint) -> Self {
+        Self::with_pool(PgPoolOptions::new().max_connections(1).connect_lazy_with(options), mint)
+    }
+
     pub const fn with_pool(pool: PgPool, mint: Mint) -> Self {
         Self { pool, mint }
     }
@@ -94,18 +119,26 @@ impl Store {
 
     /// Whether every migration of this binary was applied; an error, when nobody can say.
     pub async fn is_migrated(&self) -> Result<bool, StoreError> {
-        let applied: Vec<i64> =
-            match sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-                .fetch_all(&self.pool)
-                .await
+        match self.applied_migrations().await {
+            Ok(applied) => {
+                Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
+            }
+            Err(StoreError::Refused(sqlx::Error::Database(error)))
+                if NOT_MIGRATED.contains(&error.code().unwrap_or_default().as_ref()) =>
             {
-                Ok(applied) => applied,
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-                    Vec::new()
-                }
-                Err(error) => return Err(error.into()),
-            };
-        Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn applied_migrations(&self) -> Result<Vec<i64>, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let applied = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(applied)
     }
 
     /// Listens for the outbox's wake-ups.
@@ -141,6 +174,11 @@ impl Store {
 async fn wake(tx: &mut Transaction<'static, Postgres>) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_notify($1, '')").bind(WAKE_CHANNEL).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// When something that is done at `at` comes due again.
+fn later(at: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(wait).ok().and_then(|wait| at.checked_add_signed(wait)).unwrap_or(at)
 }
 
 /// Reads a text that a migration's CHECK or a type of ours wrote.

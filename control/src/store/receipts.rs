@@ -1,12 +1,13 @@
 //! Receipts: webhooks that were taken, and the claims on those that are still to be confirmed.
 
-use super::{As, Store, StoreError, wake};
-use chrono::{DateTime, TimeDelta, Utc};
+use super::{As, Store, StoreError, later, wake};
+use chrono::{DateTime, Utc};
 use contract::{
     id::ReceiptId,
     nango::{AuthHint, SimplifiedHint, Webhook},
 };
 use sqlx::{Postgres, Transaction, types::Json};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A webhook that was verified at the edge.
@@ -32,9 +33,20 @@ pub enum Hint {
 pub struct ClaimedReceipt {
     pub id: ReceiptId,
     pub lease: Uuid,
-    /// How often it was claimed before.
-    pub tries: usize,
+    /// How often the vault was asked and did not list what is claimed.
+    pub looks: usize,
+    /// How often the vault could not be asked.
+    pub failures: usize,
     pub hint: Hint,
+}
+
+/// Why a receipt is looked at again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Postponed {
+    /// The vault does not list what is claimed.
+    NotListed,
+    /// The vault could not be asked.
+    NotAsked,
 }
 
 /// How a receipt ends without a change.
@@ -61,7 +73,7 @@ impl ReceiptOutcome {
     }
 }
 
-type Row = (Uuid, i32, String, Option<Json<serde_json::Value>>);
+type Row = (Uuid, i32, i32, String, Option<Json<serde_json::Value>>);
 
 impl Store {
     /// Keeps what a webhook claims; what says nothing is settled at once. When this returns, the
@@ -94,36 +106,38 @@ impl Store {
         .bind(outcome.map(ReceiptOutcome::as_str))
         .execute(&mut *tx)
         .await?;
-        wake(&mut tx).await?;
+        if outcome.is_none() {
+            wake(&mut tx).await?;
+        }
         tx.commit().await?;
         Ok(())
     }
 
-    /// Claims the receipt that is due longest.
+    /// Claims the receipt that is due longest, of those kinds that this release can read.
     pub async fn claim_receipt(
         &self,
         at: DateTime<Utc>,
-        lease_for: TimeDelta,
+        lease_for: Duration,
     ) -> Result<Option<ClaimedReceipt>, StoreError> {
         let lease = self.mint.lease();
         let mut tx = self.begin(As::Worker).await?;
         // SKIP LOCKED: another worker's claim is passed over and not waited for.
         let row: Option<Row> = sqlx::query_as(
-            "UPDATE receipts SET lease = $1, due_at = $3, tries = tries + 1
+            "UPDATE receipts SET lease = $1, due_at = $3
              WHERE receipt_id = (
                  SELECT receipt_id FROM receipts
-                 WHERE settled_at IS NULL AND due_at <= $2
+                 WHERE settled_at IS NULL AND due_at <= $2 AND kind IN ('auth', 'simplified')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING receipt_id, tries, kind, hint",
+             RETURNING receipt_id, looks, failures, kind, hint",
         )
         .bind(lease)
         .bind(at)
-        .bind(lease_end(at, lease_for))
+        .bind(later(at, lease_for))
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(id, tries, kind, hint)| {
+        row.map(|(id, looks, failures, kind, hint)| {
             let hint = hint.map(|Json(hint)| hint).unwrap_or_default();
             let hint = match kind.as_str() {
                 "auth" => serde_json::from_value(hint).map(Hint::Auth),
@@ -132,7 +146,8 @@ impl Store {
             Ok(ClaimedReceipt {
                 id: ReceiptId::from_uuid(id),
                 lease,
-                tries: usize::try_from(tries.saturating_sub(1)).unwrap_or_default(),
+                looks: usize::try_from(looks).unwrap_or_default(),
+                failures: usize::try_from(failures).unwrap_or_default(),
                 hint: hint.map_err(|error| {
                     StoreError::Corrupt(format!("receipts.hint of {id}: {error}"))
                 })?,
@@ -159,15 +174,23 @@ impl Store {
     pub async fn postpone_receipt(
         &self,
         receipt: &ClaimedReceipt,
+        why: Postponed,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        let (looks, failures) = match why {
+            Postponed::NotListed => (1, 0),
+            Postponed::NotAsked => (0, 1),
+        };
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
-            "UPDATE receipts SET due_at = $3, lease = NULL WHERE receipt_id = $1 AND lease = $2",
+            "UPDATE receipts SET due_at = $3, lease = NULL, looks = looks + $4, failures = failures + $5
+             WHERE receipt_id = $1 AND lease = $2",
         )
         .bind(receipt.id.as_uuid())
         .bind(receipt.lease)
         .bind(due_at)
+        .bind(looks)
+        .bind(failures)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -193,9 +216,4 @@ pub(super) async fn end_receipt(
     .execute(&mut **tx)
     .await?;
     Ok(ended.rows_affected() == 1)
-}
-
-/// When a claim made now comes due again by itself.
-pub(super) fn lease_end(at: DateTime<Utc>, lease_for: TimeDelta) -> DateTime<Utc> {
-    at.checked_add_signed(lease_for).unwrap_or(at)
 }

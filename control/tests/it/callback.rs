@@ -106,3 +106,20 @@ async fn the_state_of_a_deleted_connection_is_no_state(pool: PgPool) {
     app.outbox.run_once().await.unwrap();
     app.finish().await;
 }
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_error_that_could_not_be_recorded_can_be_brought_again(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    let started = app.start_connection().await;
+    let query = app.decide(&started, "deny").await;
+    sqlx::query("ALTER TABLE audit_events RENAME TO gone").execute(&pool).await.unwrap();
+    let page = app.callback(&query).await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(String::from_utf8_lossy(&page.body).contains("Reload this page"));
+    sqlx::query("ALTER TABLE gone RENAME TO audit_events").execute(&pool).await.unwrap();
+    let reloaded = app.callback(&query).await;
+    assert_eq!(reloaded.status, StatusCode::OK);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.notified_types(), ["connection.failed"]);
+    app.finish().await;
+}

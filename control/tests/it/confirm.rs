@@ -110,7 +110,7 @@ async fn a_worker_that_dies_while_it_confirms_is_followed_by_another(pool: PgPoo
     let started = app.start_connection().await;
     let nango_id = app.authorize(&started).await;
     app.say_created(&started, &nango_id).await;
-    let lease = chrono::TimeDelta::seconds(45);
+    let lease = std::time::Duration::from_secs(45);
     let lost = app.store.claim_receipt(app.clock.now(), lease).await.unwrap();
     assert!(lost.is_some());
     assert_eq!(app.outbox.run_once().await.unwrap(), 0, "it is leased");
@@ -161,5 +161,55 @@ async fn a_provider_that_does_not_say_who_the_user_is_delays_nothing(pool: PgPoo
     let notified = app.notified();
     assert_eq!(notified.len(), 1);
     assert_eq!(notified[0].body["providerAccountId"], json!(null));
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_vault_that_was_down_and_then_lags_is_looked_at_as_often_as_any(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let nango_id = app.authorize(&started).await;
+    app.say_created(&started, &nango_id).await;
+    app.nango.make_trouble(Trouble::Unavailable);
+    for _ in 0..10 {
+        app.outbox.run_once().await.unwrap();
+        app.advance(300);
+    }
+    app.nango.make_trouble(Trouble::Lagging);
+    app.outbox.run_once().await.unwrap();
+    app.nango.make_trouble(Trouble::None);
+    app.advance(2);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.notified_types(), ["connection.activated"]);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_strangers_hints_cost_hardly_a_call_to_nango(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.activate().await;
+    let forge = async |kind: &str, name: &str| {
+        let body = json!({"type": kind, "from": "nango", "connectionId": name, "vendor": "github",
+            "operation": "creation", "success": true, "providerConfigKey": "github-dev"});
+        app.webhook(&body).await;
+        let before = app.nango.api_calls();
+        app.outbox.run_once().await.unwrap();
+        app.nango.api_calls() - before
+    };
+    // Nobody is on the way to Nango: a name that nobody knows is nobody's.
+    assert_eq!(forge("auth", "forged").await, 0);
+    assert_eq!(forge("connection.activated", "forged").await, 0);
+    assert_eq!(forge("connection.activated", "0195f2a1-0000-7000-8000-000000000001").await, 0);
+    // Somebody is: it may be theirs, and is asked about once.
+    let started = app.start_connection().await;
+    let query = app.decide(&started, "allow").await;
+    app.callback(&query).await;
+    assert_eq!(forge("auth", "forged").await, 0);
+    assert_eq!(forge("connection.activated", "forged").await, 1);
+    assert_eq!(forge("connection.activated", "0195f2a1-0000-7000-8000-000000000001").await, 0);
+    app.advance(600);
+    let before = app.nango.api_calls();
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.nango.api_calls(), before, "and never again");
     app.finish().await;
 }

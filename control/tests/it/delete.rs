@@ -102,3 +102,60 @@ async fn a_success_after_the_deletion_is_undone_at_the_vault(pool: PgPool) {
     assert_eq!(app.notified_types(), ["connection.deleted"]);
     app.finish().await;
 }
+
+/// The browser was sent on before the deletion, and its webhook is lost.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_success_after_the_deletion_is_found_without_any_webhook(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let query = app.decide(&started, "allow").await;
+    let sent_on = app.callback(&query).await;
+    app.call("acme", "DELETE", &path(&started), &json!(null)).await;
+    app.outbox.run_once().await.unwrap();
+    app.finish_at_nango(sent_on.headers["location"].to_str().unwrap()).await;
+    assert_eq!(app.nango.connection_ids().len(), 1);
+    app.advance(119);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.nango.connection_ids().len(), 1);
+    app.advance(1);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.nango.connection_ids(), Vec::<String>::new());
+    assert_eq!(app.notified_types(), ["connection.deleted"]);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_extra_success_is_undone_once_however_often_it_is_told(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, first) = app.activate().await;
+    let second = app.nango.copy_connection(&first).unwrap();
+    for _ in 0..3 {
+        app.say_created(&started, &second).await;
+    }
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.nango.connection_ids(), [first]);
+    let found = "SELECT count(*) FROM audit_events WHERE action = 'connection.extra_found'";
+    assert_eq!(app.count(found).await, 1);
+    app.finish().await;
+}
+
+/// While a release is rolled out, the one before it must leave alone what it does not know.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_job_of_a_newer_release_is_left_to_it(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    let (started, _) = app.activate().await;
+    let id: uuid::Uuid = started["connectionId"].as_str().unwrap().parse().unwrap();
+    sqlx::query("ALTER TABLE jobs DROP CONSTRAINT jobs_kind_check").execute(&pool).await.unwrap();
+    sqlx::query(
+        "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, created_at, due_at)
+         VALUES ($1, 'acme', $1, 'of_tomorrow', now(), 'epoch')",
+    )
+    .bind(id)
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(app.outbox.run_once().await.unwrap(), 0);
+    assert_eq!(app.nango.connection_ids().len(), 1);
+    sqlx::query("DELETE FROM jobs").execute(&pool).await.unwrap();
+    app.finish().await;
+}

@@ -1,9 +1,9 @@
 //! A client application is told, in order, until it takes what it is told.
 
 use crate::support::TestApp;
-use chrono::TimeDelta;
 use serde_json::json;
 use sqlx::PgPool;
+use std::time::Duration;
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_receiver_that_fails_is_told_again_under_the_same_id(pool: PgPool) {
@@ -93,7 +93,7 @@ async fn a_worker_that_dies_while_it_sends_is_followed_by_another(pool: PgPool) 
     app.receiver_answers(&[500]);
     app.activate().await;
     app.advance(6);
-    let lease = TimeDelta::seconds(25);
+    let lease = Duration::from_secs(25);
     let lost = app.store.claim_deliveries(app.clock.now(), lease, 16).await.unwrap();
     assert_eq!(lost.len(), 1);
     assert_eq!(app.outbox.run_once().await.unwrap(), 0, "it is leased");
@@ -103,10 +103,11 @@ async fn a_worker_that_dies_while_it_sends_is_followed_by_another(pool: PgPool) 
     // The dead one comes back and records what it did; its claim is not its own any more.
     let attempt = control::store::Try {
         started_at: app.clock.now(),
-        duration: std::time::Duration::ZERO,
+        duration: Duration::ZERO,
         outcome: control::domain::delivery::Outcome::Refused { status: 500 },
+        detail: None,
     };
-    let again = control::domain::delivery::NextStep::RetryIn(std::time::Duration::ZERO);
+    let again = control::domain::delivery::NextStep::RetryIn(Duration::ZERO);
     app.store.record_try(&lost[0], attempt, again, app.clock.now()).await.unwrap();
     assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE status = 'delivered'").await, 1);
     app.finish().await;
@@ -121,5 +122,27 @@ async fn two_workers_send_one_delivery_once(pool: PgPool) {
     let (one, other) = tokio::join!(app.outbox.run_once(), app.outbox.run_once());
     assert_eq!(one.unwrap() + other.unwrap(), 1);
     assert_eq!(app.tries(), 2);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn workers_that_die_use_up_no_try(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.receiver_answers(&[500]);
+    app.activate().await;
+    app.advance(6);
+    for _ in 0..12 {
+        let lost = app.store.claim_deliveries(app.clock.now(), Duration::from_secs(25), 16);
+        assert_eq!(lost.await.unwrap().len(), 1);
+        app.advance(25);
+    }
+    app.receiver_answers(&[500, 500]);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.count("SELECT tries::bigint FROM deliveries").await, 2);
+    app.advance(360);
+    app.outbox.run_once().await.unwrap();
+    app.advance(2160);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.notified_types(), ["connection.activated"]);
     app.finish().await;
 }

@@ -14,6 +14,7 @@ mod callback;
 mod confirm;
 mod delete;
 mod deliver;
+mod operate;
 mod receiver;
 mod start;
 mod support;

@@ -44,6 +44,7 @@ async fn a_start_that_cannot_be_is_told_how_to_mend_it_and_changes_nothing(pool:
         (json!({"sub": "", "provider": "github"}), "sub must have 1 to 255 bytes"),
         (json!({"sub": "u", "provider": "github", "scopes": ["a,b"]}), "without commas"),
         (json!({"sub": "u", "provider": "github", "returnUrl": "https://a.example"}), "returnUrl"),
+        (json!({"sub": "u", "provider": "github", "metadata": {"a": "\u{0}"}}), "metadata"),
         (json!([]), "invalid"),
         (Value::Null, "invalid"),
     ] {

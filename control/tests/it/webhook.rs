@@ -72,12 +72,54 @@ async fn a_body_that_is_nothing_known_is_taken_and_not_kept(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn a_webhook_that_cannot_be_kept_is_503_so_that_nango_repeats_it(pool: PgPool) {
+async fn a_webhook_that_cannot_be_kept_is_never_a_4xx_so_that_nango_repeats_it(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     sqlx::query("ALTER TABLE receipts RENAME TO gone").execute(&pool).await.unwrap();
     let answer = app.webhook(&json!({"type": "sync"})).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "the schema is wrong");
     sqlx::query("ALTER TABLE gone RENAME TO receipts").execute(&pool).await.unwrap();
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_database_that_is_away_is_503(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    pool.close().await;
+    let webhook = app.webhook(&json!({"type": "sync"})).await;
+    assert_eq!(
+        (webhook.status, webhook.code().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    );
+    let id = "0195f2a1-0000-7000-8000-000000000001";
+    let call = app.call("acme", "GET", &format!("/connections/{id}"), &json!(null)).await;
+    assert_eq!(
+        (call.status, &call.headers["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"3".parse().unwrap())
+    );
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_stranger_cannot_make_a_verified_webhook_fail(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let nul = "a\u{0}b";
+    for body in [
+        json!({"type": "auth", "from": "nango", "operation": "creation", "success": true, "connectionId": "n-1",
+            "providerConfigKey": "github-dev", "tags": {"a": nul, "tenant_id": nul, "b": {"c": [1]}}}),
+        json!({"type": "auth", "from": "nango", "operation": nul, "success": false, "connectionId": "n-1",
+            "providerConfigKey": "github-dev", "error": {"type": nul, "description": nul}}),
+        json!({"type": "auth", "from": "nango", "operation": "creation", "success": true, "connectionId": nul,
+            "providerConfigKey": "github-dev"}),
+        json!({"type": "connection.activated", "connectionId": "n-1", "vendor": nul}),
+        json!({"type": nul}),
+        json!({"type": "auth", "from": "nango", "operation": "creation", "success": true, "connectionId": "n-1",
+            "providerConfigKey": "github-dev", "tags": {"a": "x".repeat(100_000)}}),
+    ] {
+        assert_eq!(app.webhook(&body).await.status, StatusCode::OK, "{body}");
+    }
+    app.outbox.run_once().await.unwrap();
+    let longest = "SELECT max(length(receipts::text))::bigint FROM receipts";
+    assert!(app.count(longest).await < 1000, "a stranger's texts are not kept");
     app.finish().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is for tests and the sandbox: it listens on loopback only, forgets everything when it ends, and
 //! issues tokens that open nothing. Its answers are held to the recordings in `contract/fixtures` by
-//! `tests/faithful.rs`, and like the real one it makes no promise about its webhooks: it repeats and
+//! `tests/faithful/`, and like the real one it makes no promise about its webhooks: it repeats and
 //! delays them, and drops what was not taken. [`Manners`] says how badly it behaves.
 #![expect(
     clippy::result_large_err,
@@ -28,7 +28,10 @@ use contract::keys::KeyRing;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -87,6 +90,7 @@ pub(crate) struct Shared {
     vault: Mutex<Vault>,
     trouble: Mutex<Trouble>,
     webhook_url: Mutex<Option<String>>,
+    api_calls: AtomicUsize,
 }
 
 impl StandIn {
@@ -104,6 +108,7 @@ impl StandIn {
             vault: Mutex::default(),
             trouble: Mutex::default(),
             webhook_url: Mutex::default(),
+            api_calls: AtomicUsize::default(),
         });
         let router = router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -151,6 +156,11 @@ impl StandIn {
         lock(&self.shared.vault).connection_ids()
     }
 
+    /// How many calls with a key were made; a real Nango allows 200 a minute.
+    pub fn api_calls(&self) -> usize {
+        self.shared.api_calls.load(Ordering::SeqCst)
+    }
+
     /// Every access token that was ever issued here. They must be found nowhere else.
     pub fn issued_tokens(&self) -> Vec<String> {
         self.provider.issued_tokens()
@@ -180,6 +190,7 @@ fn router(shared: Arc<Shared>) -> Router {
 impl Shared {
     /// Checks the key of an API call, unless there is trouble.
     fn access(&self, headers: &axum::http::HeaderMap) -> Result<Access, answer::Answer> {
+        self.api_calls.fetch_add(1, Ordering::SeqCst);
         match *lock(&self.trouble) {
             Trouble::Unavailable => return Err(answer::unavailable()),
             Trouble::RateLimited => return Err(answer::rate_limited()),
