@@ -88,7 +88,8 @@ pub fn verify(
 }
 
 /// Each field goes in with its length before it, so that no two requests have the same bytes. An
-/// absent field and an empty one are the same, which is safe because none of them may be empty.
+/// absent field and an empty one are the same; of the fields only the request id could be empty, and it grants
+/// nothing.
 fn mac(key: &Key, target: Target<'_>, vouched: &Vouched, made_ms: u64) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.secret.expose()).ok()?;
     let mut add = |field: &[u8]| {

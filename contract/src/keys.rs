@@ -42,7 +42,7 @@ impl FromStr for KeyId {
 }
 
 /// Bytes that are wiped when dropped and never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {

@@ -36,7 +36,6 @@ impl VerifiedBody {
 }
 
 /// A verification under way: one running MAC for each key.
-#[derive(Clone)]
 pub struct WebhookVerifier {
     claimed: [u8; 32],
     macs: Vec<(KeyId, Hmac<Sha256>)>,

@@ -85,8 +85,11 @@ fn decide(
 ) -> Result<Step, Denial> {
     let head = Head::read(request.headers)?;
     let permit = permit(policy, &head, request.peer, facts)?;
-    let keys = read_keys(request.secrets.assertion_keys).ok_or(Denial::NoAssertionKey)?;
     let is_signed = permit.route.requirement == Requirement::Signature;
+    if !is_signed {
+        head.require_text()?;
+    }
+    let keys = read_keys(request.secrets.assertion_keys).ok_or(Denial::NoAssertionKey)?;
     let vouching = Vouching::new(keys, &head, permit, request_id.clone());
     if !is_signed {
         return Ok(Step::Forward(forward(vouching, None, now_ms)));

@@ -21,7 +21,8 @@ impl Verification {
         let claimed = match head.one(NANGO_SIGNATURE) {
             Ok(Some(claimed)) => claimed,
             Ok(None) => return Err(Denial::SignatureMissing),
-            Err(_) => return Err(Denial::SignatureDuplicated),
+            Err(Denial::HeaderDuplicated) => return Err(Denial::SignatureDuplicated),
+            Err(_) => return Err(Denial::SignatureMalformed),
         };
         let declared = head.one("content-length")?.and_then(|length| length.parse::<u64>().ok());
         if declared.is_some_and(|length| length > body_bytes_max) {

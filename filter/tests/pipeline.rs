@@ -42,7 +42,7 @@ enum End {
 #[derive(Clone)]
 struct Try {
     policy: &'static str,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, Vec<u8>)>,
     uri_names: &'static str,
     chunks: Vec<&'static [u8]>,
     assertion_keys: Option<&'static [u8]>,
@@ -52,9 +52,9 @@ struct Try {
 impl Try {
     fn client(method: &'static str, path: &'static str) -> Self {
         let headers = vec![
-            (":method", method.to_owned()),
-            (":path", path.to_owned()),
-            ("x-request-id", "r-1".to_owned()),
+            (":method", method.into()),
+            (":path", path.into()),
+            ("x-request-id", b"r-1".to_vec()),
         ];
         Self {
             policy: CLIENTS,
@@ -77,8 +77,12 @@ impl Try {
             .with("x-nango-hmac-sha256", &signature)
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
+    fn with(self, name: &'static str, value: &str) -> Self {
+        self.with_bytes(name, value.as_bytes())
+    }
+
+    fn with_bytes(mut self, name: &'static str, value: &[u8]) -> Self {
+        self.headers.push((name, value.to_vec()));
         self
     }
 
@@ -90,7 +94,7 @@ impl Try {
     fn run(&self) -> (End, LogFacts) {
         let policy = Policy::parse(self.policy.as_bytes()).unwrap();
         let headers: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
         let secrets =
             Secrets { assertion_keys: self.assertion_keys, webhook_keys: self.webhook_keys };
         let request = Request {
@@ -122,7 +126,7 @@ impl Try {
     /// The headers as control would see them.
     fn upstream(&self, Forward { changes }: Forward) -> BTreeMap<String, String> {
         let mut headers: BTreeMap<String, String> =
-            self.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            self.headers.iter().map(|(name, value)| text(name, value)).collect();
         for change in changes {
             match change {
                 HeaderChange::Remove(name) => drop(headers.remove(&name)),
@@ -131,6 +135,10 @@ impl Try {
         }
         headers
     }
+}
+
+fn text(name: &str, value: &[u8]) -> (String, String) {
+    (name.to_owned(), String::from_utf8_lossy(value).into_owned())
 }
 
 #[track_caller]
@@ -279,7 +287,8 @@ fn a_missing_or_guessable_key_is_our_fault_and_never_a_pass() {
 fn a_malformed_head_is_refused_before_anything_is_asked_of_it() {
     check_refused(Try::public("GET", "/webhooks/../health"), 400, "edge_path_malformed");
     check_refused(Try::public("GET", "/health%2f"), 400, "edge_path_malformed");
-    check_refused(Try::public("GET", "/health").with("upgrade", "websocket"), 400, "edge_upgrade");
+    let upgrade = Try::public("GET", "/health").with("connection", "upgrade");
+    check_refused(upgrade.with("upgrade", "websocket"), 400, "edge_upgrade");
     check_refused(Try::public("GET", "/health").with(":path", "/x"), 400, "edge_header_duplicated");
 }
 
@@ -291,4 +300,48 @@ fn the_log_learns_the_tenant_only_once_its_grant_passed() {
     let (_, facts) = Try::client("GET", "/tenants/rival/connections/1").run();
     assert_eq!(facts.tenant, None);
     assert_eq!((facts.route, facts.principal.as_deref()), (Some("get"), Some(APP)));
+}
+
+#[test]
+fn a_value_that_is_not_text_is_refused_but_for_a_signed_webhook_that_nobody_may_lose() {
+    let call = Try::client("GET", "/tenants/acme/connections/1");
+    check_refused(call.with_bytes("x-bin", b"\xff"), 400, "edge_header_not_text");
+    check_refused(
+        Try::public("GET", "/oauth/callback").with_bytes("cookie", b"\xff"),
+        400,
+        "edge_header_not_text",
+    );
+    let vouched = Vouched { webhook_key: Some("w".parse().unwrap()), ..nobody() };
+    check_forwarded(Try::webhook().with_bytes("x-bin", b"\xff").with("upgrade", "h2c"), vouched);
+    let unsigned = Try::webhook().without("x-nango-hmac-sha256");
+    check_refused(
+        unsigned.with_bytes("x-nango-hmac-sha256", b"\xff"),
+        401,
+        "edge_signature_malformed",
+    );
+}
+
+#[test]
+fn of_a_webhooks_head_only_what_control_needs_goes_on() {
+    let vouched = Vouched { webhook_key: Some("w".parse().unwrap()), ..nobody() };
+    let strangers = Try::webhook()
+        .with("x-github-event", "issues")
+        .with("x-forwarded-client-cert", "URI=spiffe://evil")
+        .with("x-connections-principal", APP)
+        .with("authorization", "Bearer evil")
+        .with("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let headers = check_forwarded(strangers, vouched);
+    let names: Vec<&str> = headers.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            ":method",
+            ":path",
+            "content-type",
+            "traceparent",
+            "x-connections-assertion",
+            "x-connections-webhook-key",
+            "x-request-id"
+        ]
+    );
 }

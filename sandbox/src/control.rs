@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 use tokio::process::Command;
@@ -63,7 +63,8 @@ impl Control {
         &self.process
     }
 
-    pub async fn stop(self) -> anyhow::Result<()> {
+    /// Asks it to end, and says how it did.
+    pub async fn stop(self) -> anyhow::Result<ExitStatus> {
         self.process.stop().await
     }
 

@@ -71,7 +71,7 @@ impl Database {
 
     pub async fn stop(self) -> anyhow::Result<()> {
         match self.server {
-            Some(Server { process, _folder }) => process.stop().await,
+            Some(Server { process, _folder }) => process.stop().await.map(|_status| ()),
             None => Ok(()),
         }
     }

@@ -68,7 +68,8 @@ impl Envoy {
             .arg(folder.join("envoy.json"))
             // Shared memory for hot restarts has one name per id; two sandboxes must not share it.
             .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"])
-            .args(["--component-log-level", "wasm:info"])
+            // The logger `config` would write out the keys at debug level; envoy/README.md says so too.
+            .args(["--component-log-level", "wasm:info,config:info"])
             // Ten seconds without it: too late for whoever watches the access log.
             .args(["--file-flush-interval-msec", "50"]);
         let log = folder.parent().unwrap_or(folder).join("envoy.log");
@@ -90,7 +91,8 @@ impl Envoy {
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.process.stop().await
+        self.process.stop().await?;
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// How long a process may take to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -95,20 +95,16 @@ impl Process {
         self.wait_until(limit, is_well).await
     }
 
-    /// Waits for it to end by itself.
-    pub async fn ended(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
-        let ended = timeout(limit, self.child.wait()).await;
-        let name = self.name;
-        Ok(ended.with_context(|| format!("{name} does not end within {} s", limit.as_secs()))??)
-    }
-
-    /// Asks it to end, and kills it when it does not.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    /// Asks it to end, and says how it did; one that does not is killed, and that is an error.
+    pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
-        if timeout(GRACE, self.child.wait()).await.is_err() {
-            self.child.kill().await?;
+        match timeout(GRACE, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_elapsed) => {
+                self.child.kill().await?;
+                bail!("{} did not end within {} s and was killed", self.name, GRACE.as_secs());
+            }
         }
-        Ok(())
     }
 
     /// Kills it as a crash would: `kill -9`.

@@ -82,7 +82,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("Instant::now", &["sandbox/src"]),
     ("rand::rng()", &["control/src/mint.rs"]),
     ("std::env::", &["control/src/main.rs", "filter/wasm/src/host.rs", "sandbox/src"]),
-    ("EDGE_PREFIX", &["contract/src/header.rs", "filter/src/head.rs"]),
+    ("EDGE_PREFIX", &["contract/src/header.rs", "filter/src/upstream.rs"]),
     ("HeaderChange::Set(", &["filter/src/upstream.rs", "filter/wasm/src/host.rs"]),
     ("Action::Continue", &["filter/wasm/src/host.rs"]),
     ("StatusCode::INTERNAL_SERVER_ERROR", &["control/src/http/error.rs", "sandbox/nango/src"]),

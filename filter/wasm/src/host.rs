@@ -20,6 +20,7 @@ use proxy_wasm::{
     types::{Action, ContextType},
 };
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Filter state objects that the listener fills from the verified client certificate.
 const PEER_URI_NAMES: &str = "edge.peer_uri_names";
@@ -128,8 +129,8 @@ impl Exchange {
             headers: &headers,
             peer: Peer { uri_names: uri_names.as_deref(), dns_names: dns_names.as_deref() },
             secrets: Secrets {
-                assertion_keys: assertion_keys.as_deref(),
-                webhook_keys: webhook_keys.as_deref(),
+                assertion_keys: assertion_keys.as_deref().map(Vec::as_slice),
+                webhook_keys: webhook_keys.as_deref().map(Vec::as_slice),
             },
             has_body,
         };
@@ -208,13 +209,15 @@ fn push(held: &mut Held, seen: usize, size: usize) -> Result<usize, Refusal> {
     Ok(seen.saturating_add(chunk.len()))
 }
 
-fn read_secret(source: &SecretSource) -> Result<Option<Vec<u8>>, HostFailed> {
-    match source {
-        SecretSource::FilterState(name) => imports::filter_state(name),
+/// Wiped when dropped: this memory is used again for what strangers send.
+fn read_secret(source: &SecretSource) -> Result<Option<Zeroizing<Vec<u8>>>, HostFailed> {
+    let secret = match source {
+        SecretSource::FilterState(name) => imports::filter_state(name)?,
         SecretSource::Environment(name) => {
-            Ok(std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes))
+            std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
         }
-    }
+    };
+    Ok(secret.map(Zeroizing::new))
 }
 
 /// The log is told what it can be told; a request is not refused because its log line is poorer.

@@ -25,7 +25,7 @@ pub(crate) async fn integrations(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
-    shared.access(&headers)?.needs(Access::Main, "environment:integrations:list")?;
+    shared.access(&headers).await?.needs(Access::Main, "environment:integrations:list")?;
     let rows = shared.settings.integrations.iter().map(|key| {
         json!({"unique_key": key, "provider": "github", "display_name": "GitHub",
             "logo": format!("http://{}/images/template-logos/github.svg", shared.address),
@@ -41,7 +41,7 @@ pub(crate) async fn list(
     Query(parameters): Parameters,
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
-    shared.access(&headers)?.needs(Access::Main, "environment:connections:list")?;
+    shared.access(&headers).await?.needs(Access::Main, "environment:connections:list")?;
     let limit = parameter(&parameters, "limit").and_then(|limit| limit.parse().ok());
     let is_lagging = shared.is_lagging();
     let vault = lock(&shared.vault);
@@ -81,7 +81,7 @@ pub(crate) async fn get(
     Query(parameters): Parameters,
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
-    shared.access(&headers)?.needs(Access::Main, "environment:connections:read")?;
+    shared.access(&headers).await?.needs(Access::Main, "environment:connections:read")?;
     let integration = integration(&parameters)?;
     if !shared.has_integration(integration) {
         let error =
@@ -108,7 +108,7 @@ pub(crate) async fn delete(
     Query(parameters): Parameters,
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
-    shared.access(&headers)?.needs(Access::Main, "environment:connections:delete")?;
+    shared.access(&headers).await?.needs(Access::Main, "environment:connections:delete")?;
     let integration = integration(&parameters)?;
     let mut vault = lock(&shared.vault);
     if vault.find(integration, &id).is_some() && vault.delete(&id) {

@@ -70,6 +70,8 @@ pub enum Trouble {
     RateLimited,
     /// Lists are empty, as from a replica that lags.
     Lagging,
+    /// Every API call is answered after a second.
+    Slow,
 }
 
 /// A running stand-in. It ends when this is dropped.
@@ -189,11 +191,13 @@ fn router(shared: Arc<Shared>) -> Router {
 
 impl Shared {
     /// Checks the key of an API call, unless there is trouble.
-    fn access(&self, headers: &axum::http::HeaderMap) -> Result<Access, answer::Answer> {
+    async fn access(&self, headers: &axum::http::HeaderMap) -> Result<Access, answer::Answer> {
         self.api_calls.fetch_add(1, Ordering::SeqCst);
-        match *lock(&self.trouble) {
+        let trouble = *lock(&self.trouble);
+        match trouble {
             Trouble::Unavailable => return Err(answer::unavailable()),
             Trouble::RateLimited => return Err(answer::rate_limited()),
+            Trouble::Slow => tokio::time::sleep(SLOW).await,
             Trouble::None | Trouble::Lagging => {}
         }
         access::check(headers, &self.settings)
@@ -210,6 +214,9 @@ impl Shared {
 
 /// How long the stand-in gives a webhook's receiver; Nango's own limit.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How slow a slow answer is.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A panic elsewhere does not make what is inside wrong for a stand-in.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

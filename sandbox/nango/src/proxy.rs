@@ -18,7 +18,7 @@ pub(crate) async fn handler(
     Path(path): Path<String>,
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
-    shared.access(&headers)?.needs(Access::Proxy, "environment:proxy")?;
+    shared.access(&headers).await?.needs(Access::Proxy, "environment:proxy")?;
     let token = token(&shared, &headers)?;
     let url = format!("http://{}/{path}", shared.provider);
     let answer = async {

@@ -35,7 +35,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Answer, Answer> {
-    let access = shared.access(&headers)?;
+    let access = shared.access(&headers).await?;
     access.needs(Access::Main, "environment:connect_sessions:write")?;
     let session = read(&shared, &body)?;
     let token = lock(&shared.vault).open_session(session);

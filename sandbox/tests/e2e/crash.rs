@@ -57,3 +57,25 @@ async fn a_notification_that_was_not_taken_is_sent_after_a_crash() {
     assert_eq!(notified[0]["type"], "connection.activated");
     world.finish().await;
 }
+
+/// Asked to stop while a call is under way: the call is answered, and the process ends well.
+#[tokio::test]
+async fn a_service_that_is_asked_to_stop_finishes_what_it_does() {
+    let mut world = World::start().await;
+    let stack = &mut world.stack;
+    stack.stand_in().unwrap().make_trouble(Trouble::Slow);
+    let body = serde_json::json!({"sub": "user-1", "provider": "github"});
+    let call = stack.http.post(stack.edge("/tenants/acme/connections")).json(&body).send();
+    let call = tokio::spawn(call);
+    let nango = stack.stand_in().unwrap();
+    wait_for("control does not ask Nango", SOON, || async {
+        Ok((nango.api_calls() > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    let control = stack.control.take().unwrap();
+    let status = control.stop().await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap().status(), 201);
+    assert!(status.success(), "{status}");
+    world.finish().await;
+}

@@ -18,9 +18,10 @@ pub async fn get(edge: &Edge, target: &str) -> String {
     exchange(edge, edge.envoy.addresses.clients, request.as_bytes()).await
 }
 
-/// A GET on the public listener.
-pub async fn get_public(edge: &Edge, target: &str) -> String {
-    let request = format!("GET {target} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n");
+/// A GET on the public listener, with these header lines besides.
+pub async fn get_public(edge: &Edge, target: &str, headers: &str) -> String {
+    let head = format!("GET {target} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n");
+    let request = format!("{head}{headers}\r\n");
     exchange(edge, edge.envoy.addresses.public, request.as_bytes()).await
 }
 

@@ -12,6 +12,7 @@ use sandbox::{
     envoy::{Addresses, EdgeSecrets, Envoy},
     pki::Pki,
     ports,
+    process::wait_for,
     recorder::Recorder,
     secrets,
     stack::{Choices, Stack},
@@ -21,6 +22,7 @@ use serde_json::Value;
 use std::{
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -81,6 +83,16 @@ impl Edge {
     /// Somebody without a certificate.
     pub fn anybody(&self) -> Client {
         client_app::client_as(&self.pki, None).unwrap()
+    }
+
+    /// The access log, once it has this many lines.
+    pub async fn access_log(&self, lines: usize) -> Vec<Value> {
+        wait_for("no access log", Duration::from_secs(10), || async {
+            let written = self.envoy.access_log()?;
+            Ok((written.len() >= lines).then_some(written))
+        })
+        .await
+        .unwrap()
     }
 
     pub fn sign(&self, body: &[u8]) -> String {

@@ -46,7 +46,7 @@ async fn a_token_is_found_nowhere() {
     // The search finds what is there: the connection, in rows, logs and answers.
     let id = started["connectionId"].as_str().unwrap();
     assert!(found.matches(id).count() > 5, "the search finds nothing");
-    // Nor does the OAuth state or a code stay behind in a log or a row.
+    // Nor is the OAuth state in a log.
     let logs: String =
         stack.logs().iter().map(|(_, log)| fs::read_to_string(log).unwrap()).collect();
     assert!(!logs.contains(started["state"].as_str().unwrap()), "a state is in a log");

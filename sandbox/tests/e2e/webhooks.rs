@@ -5,6 +5,7 @@ use crate::{
     support::{Answer, Edge, Http, SIGNATURE, Sending},
 };
 use contract::{keys::KeyRing, signature};
+use reqwest::header::HeaderValue;
 use sha2::{Digest as _, Sha256};
 
 const BODY: &[u8] = br#"{"type":"auth","from":"nango"}"#;
@@ -137,21 +138,31 @@ async fn a_body_up_to_the_limit_passes_and_one_over_it_is_413() {
 }
 
 #[tokio::test]
-async fn trailers_do_not_carry_an_unsigned_webhook_past_the_filter() {
+async fn a_webhook_is_not_lost_for_a_header_that_nobody_reads() {
     let edge = Edge::start().await;
-    let head = "POST /webhooks/nango HTTP/1.1\r\nhost: edge\r\nconnection: close\r\ncontent-type: application/json\r\n\
-        transfer-encoding: chunked\r\ntrailer: x-nango-hmac-sha256\r\n";
-    let good = edge.sign(b"{}");
-    // A signature in the trailers is none: it comes after what it would have to protect.
-    let request = format!("{head}\r\n2\r\n{{}}\r\n0\r\nx-nango-hmac-sha256: {good}\r\n\r\n");
-    let answered = raw::exchange(&edge, edge.envoy.addresses.public, request.as_bytes()).await;
-    assert!(answered.starts_with("HTTP/1.1 401 "), "{answered}");
-    assert_eq!(edge.recorder.records(), []);
-    let request =
-        format!("{head}x-nango-hmac-sha256: {good}\r\n\r\n2\r\n{{}}\r\n0\r\nx-trailer: 1\r\n\r\n");
-    let answered = raw::exchange(&edge, edge.envoy.addresses.public, request.as_bytes()).await;
-    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
-    assert_eq!(edge.recorder.records().len(), 1);
+    let signature = edge.sign(BODY);
+    for http in Http::BOTH {
+        let mut request = http
+            .client(&edge.pki)
+            .post(edge.public("/webhooks/nango"))
+            .header("content-type", "application/json")
+            .header(SIGNATURE, &signature)
+            .header("x-bin", HeaderValue::from_bytes(b"\xff\xfe").unwrap())
+            .header("x_underscore", "1")
+            .body(BODY);
+        for number in 0..300 {
+            request = request.header(format!("x-header-{number}"), "1");
+        }
+        if http == Http::One {
+            request = request.header("upgrade", "h2c");
+        }
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(answer.status, 200, "{http:?} {answer:?}");
+    }
+    for recorded in edge.recorder.records() {
+        assert!(recorded.headers.len() < 20, "{:?}", recorded.headers);
+        assert_eq!(recorded.body.as_deref(), Some(BODY));
+    }
 }
 
 #[tokio::test]
@@ -171,8 +182,8 @@ async fn a_webhook_is_a_post_of_json_and_no_upgrade() {
         BODY.len()
     );
     let answered = raw::exchange(&edge, edge.envoy.addresses.public, upgrade.as_bytes()).await;
-    let status = answered.split(' ').nth(1).unwrap_or_default().to_owned();
-    assert!(["400", "403"].contains(&status.as_str()), "{answered}");
+    // Envoy refuses it before the filter does.
+    assert!(answered.starts_with("HTTP/1.1 403 "), "{answered}");
     assert_eq!(edge.recorder.records(), []);
 }
 
