@@ -106,7 +106,8 @@ impl Store {
     /// A store without limits on the time of a statement: a migration may take long, and one that
     /// waits for another must not be cut off.
     pub fn for_migration(options: PgConnectOptions, mint: Mint) -> Self {
-        Self::with_pool(PgPoolOptions::new().max_connections(1).connect_lazy_with(options), mint)
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        Self::with_pool(pool.connect_lazy_with(options), mint)
     }
 
     pub const fn with_pool(pool: PgPool, mint: Mint) -> Self {
