@@ -88,6 +88,13 @@ pub fn request_id(raw: &[RawHeader<'_>]) -> Option<String> {
     text(value).ok().map(str::to_owned)
 }
 
+/// The length that the body is declared to have, of a head that need not be readable. Envoy holds the
+/// body to it.
+pub fn declared_body_bytes(raw: &[RawHeader<'_>]) -> Option<u64> {
+    let (_, value) = raw.iter().find(|(name, _)| *name == b"content-length")?;
+    text(value).ok()?.parse().ok()
+}
+
 fn text(bytes: &[u8]) -> Result<&str, Denial> {
     str::from_utf8(bytes).map_err(|_not_utf8| Denial::HeaderNotText)
 }

@@ -11,6 +11,9 @@ use crate::{
 };
 use contract::keys::{KeyId, KeyRing};
 
+/// A refused body larger than this is not worth its transfer.
+const AWAITED_BODY_BYTES_MAX: u64 = 16 * 1024;
+
 /// What the host knows about a request when its head has arrived.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -41,8 +44,10 @@ pub enum Step {
     Forward(Forward),
     /// Hold head and body, and push the body's bytes.
     Hold(Box<Held>),
-    /// Answer instead.
+    /// Answer instead, now.
     Refuse(Refusal),
+    /// Answer instead, once the body has arrived.
+    RefuseAfterBody(Refusal),
 }
 
 /// A request that may go on.
@@ -72,8 +77,19 @@ pub fn begin(policy: &Policy, request: Request<'_>, now_ms: u64) -> (Step, LogFa
     let request_id = head::request_id(request.headers);
     let mut facts = LogFacts::default();
     let step = decide(policy, request, request_id.clone(), now_ms, &mut facts)
-        .unwrap_or_else(|denial| Step::Refuse(Refusal { denial, request_id }));
+        .unwrap_or_else(|denial| refuse(request, Refusal { denial, request_id }));
     (step, facts)
+}
+
+/// A small body is waited for: over HTTP/2 an answer before its end comes with a reset, at which some
+/// clients throw the answer away, and over HTTP/1.1 it costs the connection.
+fn refuse(request: Request<'_>, refusal: Refusal) -> Step {
+    let declared = head::declared_body_bytes(request.headers);
+    if request.has_body && declared.is_some_and(|bytes| bytes <= AWAITED_BODY_BYTES_MAX) {
+        Step::RefuseAfterBody(refusal)
+    } else {
+        Step::Refuse(refusal)
+    }
 }
 
 fn decide(

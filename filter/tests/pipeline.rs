@@ -92,21 +92,10 @@ impl Try {
     }
 
     fn run(&self) -> (End, LogFacts) {
-        let policy = Policy::parse(self.policy.as_bytes()).unwrap();
-        let headers: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
-        let secrets =
-            Secrets { assertion_keys: self.assertion_keys, webhook_keys: self.webhook_keys };
-        let request = Request {
-            headers: &headers,
-            peer: Peer { uri_names: Some(self.uri_names.as_bytes()), dns_names: Some(b"-") },
-            secrets,
-            has_body: !self.chunks.is_empty(),
-        };
-        let (step, facts) = pipeline::begin(&policy, request, NOW);
+        let (step, facts) = self.begin();
         let ended = match step {
             Step::Forward(forward) => Ok(forward),
-            Step::Refuse(refusal) => Err(refusal),
+            Step::Refuse(refusal) | Step::RefuseAfterBody(refusal) => Err(refusal),
             Step::Hold(mut held) => self
                 .chunks
                 .iter()
@@ -121,6 +110,21 @@ impl Try {
             }
         };
         (end, facts)
+    }
+
+    fn begin(&self) -> (Step, LogFacts) {
+        let policy = Policy::parse(self.policy.as_bytes()).unwrap();
+        let headers: Vec<_> =
+            self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
+        let secrets =
+            Secrets { assertion_keys: self.assertion_keys, webhook_keys: self.webhook_keys };
+        let request = Request {
+            headers: &headers,
+            peer: Peer { uri_names: Some(self.uri_names.as_bytes()), dns_names: Some(b"-") },
+            secrets,
+            has_body: !self.chunks.is_empty(),
+        };
+        pipeline::begin(&policy, request, NOW)
     }
 
     /// The headers as control would see them.
@@ -271,6 +275,23 @@ fn a_body_that_is_not_declared_as_json_is_refused() {
     check_refused(plain.clone().with("content-type", "text/plain"), 415, "edge_not_json");
     let vouched = Vouched { webhook_key: Some("w".parse().unwrap()), ..nobody() };
     check_forwarded(plain.with("content-type", "application/JSON; charset=utf-8"), vouched);
+}
+
+/// An answer before the end of the body is an answer that some clients never read.
+#[test]
+fn a_refusal_waits_for_a_small_body_and_for_no_other() {
+    let waits = |request: Try| match request.begin().0 {
+        Step::Refuse(_) => false,
+        Step::RefuseAfterBody(_) => true,
+        step @ (Step::Forward(_) | Step::Hold(_)) => panic!("{step:?}"),
+    };
+    let refused = Try { chunks: vec![BODY], ..Try::client("POST", "/nowhere") };
+    assert!(waits(refused.clone().with("content-length", "15")));
+    assert!(waits(refused.clone().with("content-length", "16384")));
+    assert!(!waits(refused.clone().with("content-length", "16385")));
+    assert!(!waits(refused.clone().with("content-length", "-1")));
+    assert!(!waits(refused.with("transfer-encoding", "chunked")));
+    assert!(!waits(Try::client("GET", "/nowhere").with("content-length", "0")));
 }
 
 #[test]

@@ -85,6 +85,8 @@ enum State {
         seen: usize,
     },
     Forwarded,
+    /// Its body is awaited and thrown away.
+    Refusing(Refusal),
     Refused,
 }
 
@@ -99,6 +101,10 @@ impl HttpContext for Exchange {
                 Action::Pause
             }
             Ok(Step::Refuse(refusal)) => self.refuse(&refusal),
+            Ok(Step::RefuseAfterBody(refusal)) => {
+                self.state = State::Refusing(refusal);
+                Action::Pause
+            }
             Err(HostFailed) => self.refuse(&host_failed()),
         }
     }
@@ -157,8 +163,9 @@ impl Exchange {
                 self.state = State::Forwarded;
                 Action::Continue
             }
-            decided @ (State::Undecided | State::Refused) => {
-                self.state = decided;
+            State::Refusing(refusal) if end_of_stream => self.refuse(&refusal),
+            waits @ (State::Undecided | State::Refusing(_) | State::Refused) => {
+                self.state = waits;
                 Action::Pause
             }
         }

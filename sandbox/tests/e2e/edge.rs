@@ -98,6 +98,17 @@ async fn a_tenant_without_a_grant_is_403_and_control_sees_nothing() {
     assert_eq!(edge.recorder.records(), []);
 }
 
+/// An answer before the end of the body costs the connection, and over HTTP/2 some clients lose it.
+#[tokio::test]
+async fn a_refusal_comes_after_a_small_body_and_leaves_the_connection_open() {
+    let edge = Edge::start().await;
+    let head = "POST /tenants/rival/connections HTTP/1.1\r\nhost: edge\r\ncontent-length: 2\r\n";
+    let requests = format!("{head}\r\n{{}}{head}connection: close\r\n\r\n{{}}");
+    let address = edge.envoy.addresses.clients;
+    let answers = raw::exchange(&edge, address, requests.as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 403").count(), 2, "{answers}");
+}
+
 #[tokio::test]
 async fn headers_that_only_the_edge_may_set_are_the_edges_on_every_route() {
     let edge = Edge::start().await;
