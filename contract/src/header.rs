@@ -24,3 +24,7 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 /// The signature of a Nango webhook: lower-case hex of HMAC-SHA256 over the raw body.
 pub const NANGO_SIGNATURE: &str = "x-nango-hmac-sha256";
+
+/// What a proxy before the edge says of its caller's certificate. The edge reads it where its policy
+/// says so, and it goes no further.
+pub const FORWARDED_CERT: &str = "x-forwarded-client-cert";

@@ -25,6 +25,8 @@ pub enum Denial {
     IdentityAmbiguous,
     #[error("the client certificate's name is malformed")]
     IdentityMalformed,
+    #[error("the connection is not of the proxy whose word the policy takes")]
+    IdentityHopUnknown,
     #[error("no grant of the principal covers this tenant and action")]
     NoGrant,
     #[error("the signature header is missing")]
@@ -60,6 +62,7 @@ impl Denial {
             Self::NoIdentity => "edge_no_identity",
             Self::IdentityAmbiguous => "edge_identity_ambiguous",
             Self::IdentityMalformed => "edge_identity_malformed",
+            Self::IdentityHopUnknown => "edge_identity_hop_unknown",
             Self::NoGrant => "edge_no_grant",
             Self::SignatureMissing => "edge_signature_missing",
             Self::SignatureDuplicated => "edge_signature_duplicated",
@@ -108,7 +111,10 @@ impl Denial {
                 "Unsupported media type",
                 "Send the body as JSON, with Content-Type: application/json.",
             ),
-            Self::NoIdentity | Self::IdentityAmbiguous | Self::IdentityMalformed => (
+            Self::NoIdentity
+            | Self::IdentityAmbiguous
+            | Self::IdentityMalformed
+            | Self::IdentityHopUnknown => (
                 403,
                 "no_identity",
                 "No identity",
@@ -164,6 +170,18 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Response code details, for the access log.
     pub details: &'static str,
+}
+
+impl Reply {
+    /// The methods of a path, for whoever asks.
+    pub fn options(allow: String) -> Self {
+        Self {
+            status: 204,
+            headers: vec![("allow", allow)],
+            body: Vec::new(),
+            details: "edge_options",
+        }
+    }
 }
 
 impl Refusal {

@@ -1,15 +1,19 @@
 //! One request from head to decision; the only caller of every other module.
 
 use crate::{
-    denial::{Denial, Refusal},
+    denial::{Denial, Refusal, Reply},
     head::{self, Head, RawHeader},
     identity::{self, Peer},
-    policy::{ListenerKind, Policy},
-    route::{self, Permit, Requirement},
+    policy::{Listener, Policy},
+    route::{self, Body, Found, Granted, Permit, Requirement, Route},
     upstream::{HeaderChange, Vouching},
     verify::Verification,
 };
-use contract::keys::{KeyId, KeyRing};
+use contract::{
+    id::TenantId,
+    keys::{KeyId, KeyRing},
+    principal::Principal,
+};
 
 /// A refused body larger than this is not worth its transfer.
 const AWAITED_BODY_BYTES_MAX: u64 = 16 * 1024;
@@ -42,6 +46,8 @@ impl std::fmt::Debug for Secrets<'_> {
 pub enum Step {
     /// Let the request go, changed so.
     Forward(Forward),
+    /// Answer it here.
+    Answer(Reply),
     /// Hold head and body, and push the body's bytes.
     Hold(Box<Held>),
     /// Answer instead, now.
@@ -56,12 +62,14 @@ pub struct Forward {
     pub changes: Vec<HeaderChange>,
 }
 
-/// Facts for the access log. The tenant is told only once its grant passed.
+/// Facts for the access log and the counters. The tenant is told only once its grant passed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LogFacts {
     pub route: Option<&'static str>,
     pub principal: Option<String>,
     pub tenant: Option<String>,
+    /// What the policy's dry run would have done, where it differs.
+    pub dry_run: Option<&'static str>,
 }
 
 /// A request that waits for its body to be verified.
@@ -100,17 +108,31 @@ fn decide(
     facts: &mut LogFacts,
 ) -> Result<Step, Denial> {
     let head = Head::read(request.headers)?;
-    let permit = permit(policy, &head, request.peer, facts)?;
-    let is_signed = permit.route.requirement == Requirement::Signature;
-    if !is_signed {
+    // Identity before route, so that a caller without one learns no routes.
+    let principal = match &policy.listener {
+        Listener::Clients { identity, .. } => {
+            Some(identity::identify(identity, request.peer, &head)?)
+        }
+        Listener::Public { .. } => None,
+    };
+    facts.principal = principal.as_ref().map(ToString::to_string);
+    let (route, tenant) = match route::find(policy.listener.kind(), head.method, head.path)? {
+        Found::Route { route, tenant } => (route, tenant),
+        Found::Options { allow } => return Ok(Step::Answer(Reply::options(allow))),
+    };
+    facts.route = Some(route.name);
+    let permit = permit(&policy.listener, principal, (route, tenant), facts)?;
+    facts.tenant = permit.tenant.as_ref().map(ToString::to_string);
+    require_json(&head, route.body, request.has_body)?;
+    if route.requirement != Requirement::Signature {
         head.require_text()?;
     }
     let keys = read_keys(request.secrets.assertion_keys).ok_or(Denial::NoAssertionKey)?;
     let vouching = Vouching::new(keys, &head, permit, request_id.clone());
-    if !is_signed {
+    if route.requirement != Requirement::Signature {
         return Ok(Step::Forward(forward(vouching, None, now_ms)));
     }
-    let webhook = policy.webhook.as_ref().ok_or(Denial::NoRoute)?;
+    let Listener::Public { webhook } = &policy.listener else { return Err(Denial::NoRoute) };
     let keys = read_keys(request.secrets.webhook_keys).ok_or(Denial::NoWebhookKey)?;
     let verification = Verification::begin(&head, &keys, webhook.max_body_bytes)?;
     let held = Held { verification, vouching, request_id };
@@ -122,26 +144,42 @@ fn decide(
     }
 }
 
-/// Identity, route and grant, in this order, so that a caller without identity learns no routes.
 fn permit(
-    policy: &Policy,
-    head: &Head<'_>,
-    peer: Peer<'_>,
+    listener: &Listener,
+    principal: Option<Principal>,
+    (route, tenant): (&'static Route, Option<TenantId>),
     facts: &mut LogFacts,
 ) -> Result<Permit, Denial> {
-    let principal = match policy.listener {
-        ListenerKind::Clients => Some(identity::identify(&policy.identity, peer)?),
-        ListenerKind::Public => None,
+    match (listener, principal) {
+        (Listener::Clients { grants, dry_run, .. }, Some(principal)) => {
+            let by = |grants| route::granted(grants, &principal, route, tenant.as_ref());
+            let granted = by(grants);
+            facts.dry_run = dry_run.as_ref().and_then(|dry_run| differs(granted, by(dry_run)));
+            Permit::with_grant(granted, principal, route, tenant)
+        }
+        (Listener::Clients { .. } | Listener::Public { .. }, _) => Permit::without_grant(route),
+    }
+}
+
+fn require_json(head: &Head<'_>, body: Body, has_body: bool) -> Result<(), Denial> {
+    let must_be_json = match body {
+        Body::Unread => false,
+        Body::Json => true,
+        Body::OptionalJson => has_body,
     };
-    facts.principal = principal.as_ref().map(ToString::to_string);
-    let (route, tenant) = route::find(policy.listener, head.method, head.path)?;
-    facts.route = Some(route.name);
-    let permit = route::authorize(&policy.grants, principal, route, tenant)?;
-    facts.tenant = permit.tenant.as_ref().map(ToString::to_string);
-    if route.takes_json && !is_json(head.one("content-type")?) {
+    if must_be_json && !is_json(head.one("content-type")?) {
         return Err(Denial::NotJson);
     }
-    Ok(permit)
+    Ok(())
+}
+
+/// What a dry run would have done, if it is not what was done.
+fn differs(granted: Granted, would: Granted) -> Option<&'static str> {
+    match (granted == Granted::No, would == Granted::No) {
+        (false, true) => Some("refuse"),
+        (true, false) => Some("forward"),
+        (true, true) | (false, false) => None,
+    }
 }
 
 impl Held {

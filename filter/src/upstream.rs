@@ -48,7 +48,9 @@ const KEPT_OF_WEBHOOKS: [&str; 9] = [
 fn stripped(head: &Head<'_>, requirement: Requirement) -> Vec<String> {
     let goes_on = |name: &str| match requirement {
         Requirement::Signature => name.starts_with(':') || KEPT_OF_WEBHOOKS.contains(&name),
-        Requirement::Nothing | Requirement::Grant(_) => !name.starts_with(header::EDGE_PREFIX),
+        Requirement::Nothing | Requirement::AnyGrant | Requirement::Grant(_) => {
+            !name.starts_with(header::EDGE_PREFIX) && name != header::FORWARDED_CERT
+        }
     };
     head.names().into_iter().filter(|name| !goes_on(name)).map(str::to_owned).collect()
 }

@@ -7,6 +7,7 @@ use crate::{
     tools::{Postgres, Tools},
 };
 use anyhow::{Context as _, ensure};
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, User};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{
@@ -71,7 +72,10 @@ impl Database {
 
     pub async fn stop(self) -> anyhow::Result<()> {
         match self.server {
-            Some(Server { process, _folder }) => process.stop().await.map(|_status| ()),
+            // At SIGTERM it would wait for everybody who is still connected.
+            Some(Server { process, _folder }) => {
+                process.stop_by(Signal::SIGINT).await.map(|_status| ())
+            }
             None => Ok(()),
         }
     }

@@ -96,8 +96,13 @@ impl Process {
     }
 
     /// Asks it to end, and says how it did; one that does not is killed, and that is an error.
-    pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
-        self.signal(Signal::SIGTERM)?;
+    pub async fn stop(self) -> anyhow::Result<ExitStatus> {
+        self.stop_by(Signal::SIGTERM).await
+    }
+
+    /// The same, for a process that means something else by SIGTERM.
+    pub async fn stop_by(mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
+        self.signal(signal)?;
         match timeout(GRACE, self.child.wait()).await {
             Ok(status) => Ok(status?),
             Err(_elapsed) => {

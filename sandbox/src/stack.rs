@@ -227,7 +227,8 @@ async fn start_envoy(
         webhook_keys: coordinates.webhook_secret.clone(),
         assertion_keys: coordinates.assertion_key.clone(),
     };
-    Envoy::start((&tools.envoy, &tools.filter), folder, addresses, pki, &secrets).await
+    Envoy::prepare(folder, &tools.filter, addresses, pki, &secrets)?;
+    Envoy::start(&tools.envoy, folder, addresses).await
 }
 
 async fn start_nango(

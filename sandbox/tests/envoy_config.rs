@@ -1,6 +1,10 @@
-//! The sandbox changes addresses and file paths in `envoy.yaml`, by name, and nothing else.
+//! The sandbox changes addresses and file paths in `envoy.yaml`, by name, and nothing else; the limits
+//! too, where a load is to reach the filter.
 
-use sandbox::envoy::{Addresses, localize, read_configuration};
+use sandbox::envoy::{
+    Addresses,
+    configuration::{localize, raise_limits, read_configuration},
+};
 use serde_json::Value;
 use std::{collections::BTreeSet, path::Path};
 
@@ -61,4 +65,32 @@ fn only_addresses_and_file_paths_are_changed() {
         assert_eq!(at(&localized), Some(moved), "{place}");
     }
     assert!(paths.len() > 10, "the configuration has files: {paths:?}");
+}
+
+#[test]
+fn raised_limits_are_the_limits_and_nothing_else() {
+    let original = read_configuration().unwrap();
+    let mut raised = original.clone();
+    raise_limits(&mut raised).unwrap();
+    let mut found = BTreeSet::new();
+    differences(&original, &raised, "", &mut found);
+    let chain =
+        |listener| format!("/static_resources/listeners/{listener}/filter_chains/0/filters");
+    let bucket = |place: &str| {
+        ["max_tokens", "tokens_per_fill"]
+            .map(|field| format!("{place}/descriptors/0/token_bucket/{field}"))
+    };
+    let [clients, public] = [chain(0), chain(1)];
+    let webhook = "route_config/virtual_hosts/0/routes/0/typed_per_filter_config/per-address";
+    let mut expected = vec![
+        "/overload_manager/resource_monitors/0/typed_config/max_active_downstream_connections"
+            .to_owned(),
+        format!("{clients}/0/typed_config/max_connections"),
+        format!("{public}/0/typed_config/max_connections"),
+    ];
+    expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/0/typed_config")));
+    expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/3/typed_config")));
+    expected.extend(bucket(&format!("{public}/1/typed_config/http_filters/1/typed_config")));
+    expected.extend(bucket(&format!("{public}/1/typed_config/{webhook}")));
+    assert_eq!(found, BTreeSet::from_iter(expected));
 }

@@ -81,7 +81,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["control/src/clock.rs"]),
     ("Instant::now", &["sandbox/src"]),
     ("rand::rng()", &["control/src/mint.rs"]),
-    ("std::env::", &["control/src/main.rs", "filter/wasm/src/host.rs", "sandbox/src"]),
+    ("std::env::", &["control/src/main.rs", "filter/wasm/src/gather.rs", "sandbox/src"]),
     ("EDGE_PREFIX", &["contract/src/header.rs", "filter/src/upstream.rs"]),
     ("HeaderChange::Set(", &["filter/src/upstream.rs", "filter/wasm/src/host.rs"]),
     ("Action::Continue", &["filter/wasm/src/host.rs"]),

@@ -5,31 +5,28 @@
 //! release a request whose head is still held.
 
 use crate::{
+    gather,
     imports::{self, HostFailed, LogLevel},
-    pairs,
+    metrics::{self, Metrics},
 };
 use filter::{
-    denial::{Denial, Refusal},
-    identity::Peer,
-    pipeline::{self, Forward, Held, LogFacts, Request, Secrets, Step},
-    policy::{Policy, SecretSource},
+    denial::{Denial, Refusal, Reply},
+    observe::{Counter, Decision},
+    pipeline::{Forward, Held, Step},
+    policy::Policy,
     upstream::HeaderChange,
 };
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, ContextType},
 };
-use std::sync::Arc;
-use zeroize::Zeroizing;
-
-/// Filter state objects that the listener fills from the verified client certificate.
-const PEER_URI_NAMES: &str = "edge.peer_uri_names";
-const PEER_DNS_NAMES: &str = "edge.peer_dns_names";
+use std::{rc::Rc, sync::Arc};
 
 /// What one plugin configuration set up, shared by its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Root {
     policy: Option<Arc<Policy>>,
+    metrics: Rc<Metrics>,
 }
 
 impl Context for Root {}
@@ -41,11 +38,13 @@ impl RootContext for Root {
         match parsed {
             Ok(Ok(policy)) => {
                 let version = &policy.version;
-                let listener = policy.listener;
+                let listener = policy.listener.kind();
+                let listener_name = listener.as_str();
                 imports::log(
                     LogLevel::Info,
-                    &format!("policy {version:?} loaded for the {listener:?} listener"),
+                    &format!("policy {version} loaded for the {listener_name} listener"),
                 );
+                metrics::policy_loaded(listener, version);
                 self.policy = Some(Arc::new(policy));
                 true
             }
@@ -61,7 +60,12 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Exchange { policy: self.policy.clone(), state: State::Undecided }))
+        Some(Box::new(Exchange {
+            policy: self.policy.clone(),
+            metrics: Rc::clone(&self.metrics),
+            route: None,
+            state: State::Undecided,
+        }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -73,107 +77,107 @@ impl RootContext for Root {
 #[derive(Debug)]
 struct Exchange {
     policy: Option<Arc<Policy>>,
+    metrics: Rc<Metrics>,
+    route: Option<&'static str>,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Undecided,
-    /// Its body was pushed up to `seen` bytes.
-    Held {
-        held: Box<Held>,
-        seen: usize,
-    },
+    Held(Holding),
     Forwarded,
     /// Its body is awaited and thrown away.
     Refusing(Refusal),
-    Refused,
+    Answered,
+}
+
+/// A request whose body is being verified.
+#[derive(Debug)]
+struct Holding {
+    held: Box<Held>,
+    /// The bytes that were pushed so far.
+    seen: usize,
+    /// What pushing them cost.
+    spent_ns: u64,
 }
 
 impl Context for Exchange {}
 
 impl HttpContext for Exchange {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        match self.begin(!end_of_stream) {
-            Ok(Step::Forward(forward)) => self.forward(forward),
-            Ok(Step::Hold(held)) => {
-                self.state = State::Held { held, seen: 0 };
+        let Some(policy) = self.policy.clone() else { return self.refuse(&host_failed()) };
+        let Ok((step, facts)) = gather::begin(&policy, !end_of_stream) else {
+            return self.refuse(&host_failed());
+        };
+        self.route = facts.route;
+        if let Some(would) = facts.dry_run {
+            self.metrics.count(Counter::DryRun { route: self.route, would });
+        }
+        match step {
+            Step::Forward(forward) => self.forward(forward),
+            Step::Answer(reply) => self.answer(&reply, Decision::Answered),
+            Step::Hold(held) => {
+                self.state = State::Held(Holding { held, seen: 0, spent_ns: 0 });
                 Action::Pause
             }
-            Ok(Step::Refuse(refusal)) => self.refuse(&refusal),
-            Ok(Step::RefuseAfterBody(refusal)) => {
+            Step::Refuse(refusal) => self.refuse(&refusal),
+            Step::RefuseAfterBody(refusal) => {
                 self.state = State::Refusing(refusal);
                 Action::Pause
             }
-            Err(HostFailed) => self.refuse(&host_failed()),
         }
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.push_body(size, end_of_stream)
+        self.take_body(size, end_of_stream)
     }
 
     /// Trailers end the body too, and no body callback said so.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        self.push_body(usize::MAX, true)
+        self.take_body(usize::MAX, true)
+    }
+
+    /// The end of every request, of those too that never had a head.
+    fn on_log(&mut self) {
+        match &self.state {
+            State::Held(_) => self.count(Decision::Abandoned, None),
+            State::Refusing(refusal) => {
+                self.count(Decision::Abandoned, Some(refusal.denial.reason()));
+            }
+            State::Undecided | State::Forwarded | State::Answered => {}
+        }
     }
 }
 
 impl Exchange {
-    fn begin(&self, has_body: bool) -> Result<Step, HostFailed> {
-        let Some(policy) = &self.policy else { return Ok(Step::Refuse(host_failed())) };
-        let map = imports::request_headers()?;
-        let headers = pairs::read(&map).ok_or(HostFailed)?;
-        let uri_names = imports::filter_state(PEER_URI_NAMES)?;
-        let dns_names = imports::filter_state(PEER_DNS_NAMES)?;
-        let assertion_keys = read_secret(&policy.assertion_keys)?;
-        let webhook_keys = match &policy.webhook {
-            Some(webhook) => read_secret(&webhook.keys)?,
-            None => None,
-        };
-        let request = Request {
-            headers: &headers,
-            peer: Peer { uri_names: uri_names.as_deref(), dns_names: dns_names.as_deref() },
-            secrets: Secrets {
-                assertion_keys: assertion_keys.as_deref().map(Vec::as_slice),
-                webhook_keys: webhook_keys.as_deref().map(Vec::as_slice),
-            },
-            has_body,
-        };
-        let (step, facts) = pipeline::begin(policy, request, imports::now_ms()?);
-        tell_log(&facts);
-        Ok(step)
-    }
-
-    /// Pushes what came of the body since the last call; Envoy keeps all of it and counts from the start.
-    fn push_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    /// Takes what came of the body since the last call; Envoy keeps all of it and counts from the start.
+    fn take_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match std::mem::replace(&mut self.state, State::Undecided) {
-            State::Held { mut held, seen } => {
-                let pushed = push(&mut held, seen, size);
-                match pushed {
-                    Ok(seen) if !end_of_stream => {
-                        self.state = State::Held { held, seen };
-                        Action::Pause
-                    }
-                    Ok(_all) => self.finish(*held),
-                    Err(refusal) => self.refuse(&refusal),
+            State::Held(mut holding) => match holding.push(size) {
+                Ok(()) if end_of_stream => self.finish(holding),
+                Ok(()) => {
+                    self.state = State::Held(holding);
+                    Action::Pause
                 }
-            }
+                Err(refusal) => self.refuse(&refusal),
+            },
             State::Forwarded => {
                 self.state = State::Forwarded;
                 Action::Continue
             }
             State::Refusing(refusal) if end_of_stream => self.refuse(&refusal),
-            waits @ (State::Undecided | State::Refusing(_) | State::Refused) => {
+            waits @ (State::Undecided | State::Refusing(_) | State::Answered) => {
                 self.state = waits;
                 Action::Pause
             }
         }
     }
 
-    fn finish(&mut self, held: Held) -> Action {
-        let finished = match imports::now_ms() {
-            Ok(now_ms) => held.finish(now_ms),
+    fn finish(&mut self, holding: Holding) -> Action {
+        self.metrics.verified(holding.spent_ns);
+        let finished = match gather::now_ms() {
+            Ok(now_ms) => holding.held.finish(now_ms),
             Err(HostFailed) => Err(host_failed()),
         };
         match finished {
@@ -190,6 +194,7 @@ impl Exchange {
         });
         match changed {
             Ok(()) => {
+                self.count(Decision::Forwarded, None);
                 self.state = State::Forwarded;
                 Action::Continue
             }
@@ -197,49 +202,40 @@ impl Exchange {
         }
     }
 
-    /// Answers instead. If the host refuses even that, the request waits until Envoy's timeout ends it.
     fn refuse(&mut self, refusal: &Refusal) -> Action {
-        self.state = State::Refused;
-        if let Err(HostFailed) = imports::send_reply(&refusal.reply()) {
-            imports::log(LogLevel::Error, "a refusal cannot be sent; its request will time out");
+        self.answer(&refusal.reply(), Decision::Refused)
+    }
+
+    /// Answers instead. If the host refuses even that, the request waits until Envoy's timeout ends it.
+    fn answer(&mut self, reply: &Reply, decision: Decision) -> Action {
+        self.count(decision, Some(reply.details));
+        self.state = State::Answered;
+        if let Err(HostFailed) = imports::send_reply(reply) {
+            imports::log(LogLevel::Error, "an answer cannot be sent; its request will time out");
         }
         Action::Pause
     }
-}
 
-fn push(held: &mut Held, seen: usize, size: usize) -> Result<usize, Refusal> {
-    if size <= seen {
-        return Ok(seen);
+    fn count(&self, decision: Decision, reason: Option<&'static str>) {
+        if let Some(policy) = &self.policy {
+            let listener = policy.listener.kind();
+            self.metrics.count(Counter::Requests { listener, route: self.route, decision, reason });
+        }
     }
-    let chunk = imports::request_body(seen).map_err(|HostFailed| host_failed())?;
-    held.update(&chunk)?;
-    Ok(seen.saturating_add(chunk.len()))
 }
 
-/// Wiped when dropped: this memory is used again for what strangers send.
-fn read_secret(source: &SecretSource) -> Result<Option<Zeroizing<Vec<u8>>>, HostFailed> {
-    let secret = match source {
-        SecretSource::FilterState(name) => imports::filter_state(name)?,
-        SecretSource::Environment(name) => {
-            std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
+impl Holding {
+    fn push(&mut self, size: usize) -> Result<(), Refusal> {
+        if size <= self.seen {
+            return Ok(());
         }
-    };
-    Ok(secret.map(Zeroizing::new))
-}
-
-/// The log is told what it can be told; a request is not refused because its log line is poorer.
-fn tell_log(facts: &LogFacts) {
-    let facts = [
-        ("edge.route", facts.route),
-        ("edge.principal", facts.principal.as_deref()),
-        ("edge.tenant", facts.tenant.as_deref()),
-    ];
-    for (name, value) in facts {
-        if let Some(value) = value
-            && imports::set_filter_state(name, value).is_err()
-        {
-            imports::log(LogLevel::Error, &format!("the access log cannot be told {name}"));
-        }
+        let clock = || imports::now_ns().map_err(|HostFailed| host_failed());
+        let began_ns = clock()?;
+        let chunk = imports::request_body(self.seen).map_err(|HostFailed| host_failed())?;
+        self.held.update(&chunk)?;
+        self.seen = self.seen.saturating_add(chunk.len());
+        self.spent_ns = self.spent_ns.saturating_add(clock()?.saturating_sub(began_ns));
+        Ok(())
     }
 }
 

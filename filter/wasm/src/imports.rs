@@ -27,10 +27,23 @@ pub(crate) enum LogLevel {
     Error = 4,
 }
 
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MetricKind {
+    Counter = 0,
+    Gauge = 1,
+    Histogram = 2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MetricId(u32);
+
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
+    fn proxy_increment_metric(metric: u32, by: i64) -> u32;
+    fn proxy_record_metric(metric: u32, value: u64) -> u32;
     fn proxy_get_property(
         path: *const u8,
         path_size: usize,
@@ -77,12 +90,32 @@ pub(crate) fn log(level: LogLevel, message: &str) {
     let _lost = unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> Result<u64, HostFailed> {
+/// Nanoseconds since 1970.
+pub(crate) fn now_ns() -> Result<u64, HostFailed> {
     let mut now_ns = 0_u64;
     // SAFETY: the host writes one `u64` during the call.
     done(unsafe { proxy_get_current_time_nanoseconds(&raw mut now_ns) })?;
-    Ok(now_ns / 1_000_000)
+    Ok(now_ns)
+}
+
+/// Defines a metric, or finds the one of this name. Each call gives another id for it.
+pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<MetricId, HostFailed> {
+    let mut id = 0;
+    // SAFETY: the host reads `name` and writes one `u32` during the call.
+    done(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) })?;
+    Ok(MetricId(id))
+}
+
+/// Adds one to a counter.
+pub(crate) fn increment(MetricId(id): MetricId) -> Result<(), HostFailed> {
+    // SAFETY: two numbers.
+    done(unsafe { proxy_increment_metric(id, 1) })
+}
+
+/// Sets a gauge, or adds a value to a histogram.
+pub(crate) fn record(MetricId(id): MetricId, value: u64) -> Result<(), HostFailed> {
+    // SAFETY: two numbers.
+    done(unsafe { proxy_record_metric(id, value) })
 }
 
 pub(crate) fn plugin_configuration() -> Result<Vec<u8>, HostFailed> {

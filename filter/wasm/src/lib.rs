@@ -4,9 +4,13 @@
 //! only `pairs` is compiled, for its tests, and the rest when Clippy reads it.
 
 #[cfg(any(target_arch = "wasm32", clippy))]
+mod gather;
+#[cfg(any(target_arch = "wasm32", clippy))]
 mod host;
 #[cfg(any(target_arch = "wasm32", clippy))]
 mod imports;
+#[cfg(any(target_arch = "wasm32", clippy))]
+mod metrics;
 #[cfg(any(target_arch = "wasm32", clippy, test))]
 mod pairs;
 

@@ -183,12 +183,12 @@ async fn what_envoy_itself_refuses_is_a_problem_document_without_insides() {
     let edge = Edge::start().await;
     let refused = edge.anybody().get(edge.public("/health%2fx")).send().await.unwrap();
     let refused = Answer::of(refused).await;
-    assert_eq!((refused.status, refused.problem_code().as_str()), (400, "gateway"));
+    assert_eq!((refused.status, refused.problem_code().as_str()), (400, "malformed_request"));
     let unreachable = edge.anybody();
     drop(edge.recorder);
     let refused = unreachable.get(format!("https://{}/health", edge.envoy.addresses.public));
     let refused = Answer::of(refused.send().await.unwrap()).await;
-    assert_eq!((refused.status, refused.problem_code().as_str()), (503, "gateway"));
+    assert_eq!((refused.status, refused.problem_code().as_str()), (503, "unavailable"));
     let told = String::from_utf8_lossy(&refused.body).to_lowercase();
     for inside in ["upstream", "refused_", "127.0.0.1", "delayed"] {
         assert!(!told.contains(inside), "{told}");
@@ -206,7 +206,7 @@ async fn a_path_that_two_readers_could_read_in_two_ways_goes_nowhere() {
         ("/tenants/acme%2fconnections/1", 400),
         ("/tenants/acme\\connections/1", 400),
         ("/nowhere", 404),
-        ("/tenants/acme/connections", 405),
+        ("/tenants/acme/connections/1/check", 405),
     ];
     for (path, status) in answers {
         // A client library would tidy the path up.

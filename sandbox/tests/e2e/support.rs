@@ -9,7 +9,7 @@ use hyper::{
 use reqwest::{Client, Response, Version};
 use sandbox::{
     client_app,
-    envoy::{Addresses, EdgeSecrets, Envoy},
+    envoy::{Addresses, EdgeSecrets, Envoy, configuration},
     pki::Pki,
     ports,
     process::wait_for,
@@ -22,11 +22,73 @@ use serde_json::Value;
 use std::{
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 use tempfile::TempDir;
 
 pub const SIGNATURE: &str = "x-nango-hmac-sha256";
+
+/// Everything that an edge needs, written and not yet started, so that a test can change it.
+pub struct Prepared {
+    pub pki: Pki,
+    pub secrets: EdgeSecrets,
+    tools: Tools,
+    recorder: Recorder,
+    addresses: Addresses,
+    folder: TempDir,
+}
+
+impl Prepared {
+    pub async fn new() -> Self {
+        let tools = Tools::for_tests().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::create(&folder.path().join("pki")).unwrap();
+        let recorder = Recorder::start(&pki).unwrap();
+        let [clients, public, admin] = ports::free().unwrap();
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let addresses = Addresses {
+            clients: loopback(clients),
+            public: loopback(public),
+            admin: loopback(admin),
+            control: recorder.address,
+        };
+        let secrets =
+            EdgeSecrets { webhook_keys: secrets::nango_key(), assertion_keys: secrets::hex() };
+        let prepared = Self { pki, secrets, tools, recorder, addresses, folder };
+        let filter = &prepared.tools.filter;
+        Envoy::prepare(
+            &prepared.envoy_folder(),
+            filter,
+            addresses,
+            &prepared.pki,
+            &prepared.secrets,
+        )
+        .unwrap();
+        prepared
+    }
+
+    /// Where Envoy reads its files.
+    pub fn envoy_folder(&self) -> PathBuf {
+        self.folder.path().join("envoy")
+    }
+
+    pub fn adjust(&self, change: impl FnOnce(&mut Value) -> anyhow::Result<()>) {
+        configuration::adjust(&self.envoy_folder(), change).unwrap();
+    }
+
+    pub fn policy(&self, listener: &str, policy: &Value) {
+        configuration::replace_policy(&self.envoy_folder(), listener, &policy.to_string()).unwrap();
+    }
+
+    pub async fn start(self) -> Edge {
+        let Self { pki, secrets, tools, recorder, addresses, folder } = self;
+        let envoy =
+            Envoy::start(&tools.envoy, &folder.path().join("envoy"), addresses).await.unwrap();
+        let EdgeSecrets { webhook_keys, assertion_keys } = secrets;
+        Edge { envoy, recorder, pki, webhook_keys, assertion_keys, _folder: folder }
+    }
+}
 
 /// Envoy with the filter, before a recorder in control's place.
 pub struct Edge {
@@ -40,31 +102,7 @@ pub struct Edge {
 
 impl Edge {
     pub async fn start() -> Self {
-        let tools = Tools::for_tests().await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let pki = Pki::create(&folder.path().join("pki")).unwrap();
-        let recorder = Recorder::start(&pki).unwrap();
-        let [clients, public, admin] = ports::free().unwrap();
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let addresses = Addresses {
-            clients: loopback(clients),
-            public: loopback(public),
-            admin: loopback(admin),
-            control: recorder.address,
-        };
-        let edge_secrets =
-            EdgeSecrets { webhook_keys: secrets::nango_key(), assertion_keys: secrets::hex() };
-        let envoy = Envoy::start(
-            (&tools.envoy, &tools.filter),
-            &folder.path().join("envoy"),
-            addresses,
-            &pki,
-            &edge_secrets,
-        )
-        .await
-        .unwrap();
-        let EdgeSecrets { webhook_keys, assertion_keys } = edge_secrets;
-        Self { envoy, recorder, pki, webhook_keys, assertion_keys, _folder: folder }
+        Prepared::new().await.start().await
     }
 
     pub fn clients(&self, path: &str) -> String {
