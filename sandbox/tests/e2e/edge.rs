@@ -4,98 +4,13 @@ use crate::{
     raw,
     support::{Answer, Edge, Http, SIGNATURE},
 };
-use contract::{
-    assertion::{self, Target, Vouched},
-    keys::KeyRing,
-};
 use reqwest::header::{HeaderName, HeaderValue};
-use sandbox::{
-    client_app,
-    pki::{APP, Authority, Name},
-    recorder::Recorded,
-};
-use std::time::UNIX_EPOCH;
+use sandbox::recorder::Recorded;
 
 /// The one request that control would have got.
 fn only(records: Vec<Recorded>) -> Recorded {
     assert_eq!(records.len(), 1, "{records:?}");
     records.into_iter().next().unwrap()
-}
-
-#[tokio::test]
-async fn without_a_client_certificate_nobody_speaks_to_the_clients_listener() {
-    let edge = Edge::start().await;
-    let refused = edge.anybody().get(edge.clients("/health")).send().await;
-    assert!(refused.is_err(), "{refused:?}");
-    assert_eq!(edge.recorder.records(), []);
-    // It is the certificate that was missing, and nothing else.
-    assert_eq!(edge.app().get(edge.clients("/health")).send().await.unwrap().status(), 200);
-}
-
-#[tokio::test]
-async fn a_certificate_of_another_authority_is_refused() {
-    let edge = Edge::start().await;
-    let other = Authority::new("sandbox clients CA").unwrap();
-    let forged = other.issue("app", &[Name::Uri(APP)]).unwrap();
-    let pem = format!("{}{}", forged.certificate_pem, forged.key_pem);
-    let client = client_app::client_as(&edge.pki, Some(&pem)).unwrap();
-    let refused = client.get(edge.clients("/health")).send().await;
-    assert!(refused.is_err(), "{refused:?}");
-    assert_eq!(edge.recorder.records(), []);
-    assert_eq!(edge.app().get(edge.clients("/health")).send().await.unwrap().status(), 200);
-}
-
-#[tokio::test]
-async fn a_certificate_that_names_two_workloads_is_nobody() {
-    let edge = Edge::start().await;
-    let names = [Name::Uri(APP), Name::Uri("spiffe://sandbox.example/other")];
-    let two = edge.pki.clients.issue("two", &names).unwrap();
-    let pem = format!("{}{}", two.certificate_pem, two.key_pem);
-    let client = client_app::client_as(&edge.pki, Some(&pem)).unwrap();
-    let refused = client.get(edge.clients("/tenants/acme/connections/1")).send().await.unwrap();
-    let refused = Answer::of(refused).await;
-    assert_eq!((refused.status, refused.problem_code().as_str()), (403, "no_identity"));
-    assert_eq!(edge.recorder.records(), []);
-}
-
-#[tokio::test]
-async fn a_granted_call_goes_on_with_a_valid_assertion() {
-    let edge = Edge::start().await;
-    let path = "/tenants/acme/connections/1?wait=3&x=%2F";
-    let answer = edge.app().get(edge.clients(path)).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let recorded = only(edge.recorder.records());
-    assert_eq!(recorded.target, path);
-    let one = |name: &str| {
-        let values = recorded.all(name);
-        assert_eq!(values.len(), 1, "{name}: {values:?}");
-        values[0].to_owned()
-    };
-    let vouched = Vouched {
-        principal: Some(one("x-connections-principal").parse().unwrap()),
-        tenant: Some(one("x-connections-tenant").parse().unwrap()),
-        action: Some(one("x-connections-action").parse().unwrap()),
-        webhook_key: None,
-        request_id: Some(one("x-request-id")),
-    };
-    assert_eq!(vouched.principal.as_ref().unwrap().to_string(), APP);
-    let now = UNIX_EPOCH.elapsed().unwrap().as_millis();
-    let keys = KeyRing::parse(edge.assertion_keys.as_bytes()).unwrap();
-    let assertion = one("x-connections-assertion");
-    let target = Target { method: "GET", path };
-    let now_ms = u64::try_from(now).unwrap();
-    assert_eq!(assertion::verify(&keys, &assertion, target, &vouched, now_ms), Ok(()));
-}
-
-#[tokio::test]
-async fn a_tenant_without_a_grant_is_403_and_control_sees_nothing() {
-    let edge = Edge::start().await;
-    for path in ["/tenants/rival/connections/1", "/tenants/acme2/connections/1"] {
-        let refused = edge.app().get(edge.clients(path)).send().await.unwrap();
-        let refused = Answer::of(refused).await;
-        assert_eq!((refused.status, refused.problem_code().as_str()), (403, "no_grant"), "{path}");
-    }
-    assert_eq!(edge.recorder.records(), []);
 }
 
 /// An answer before the end of the body costs the connection, and over HTTP/2 some clients lose it.

@@ -20,6 +20,7 @@ use sandbox::{
 };
 use serde_json::Value;
 use std::{
+    collections::HashSet,
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -81,6 +82,15 @@ impl Prepared {
         configuration::replace_policy(&self.envoy_folder(), listener, &policy.to_string()).unwrap();
     }
 
+    /// Replaces a secret before Envoy reads it.
+    pub fn secret(&mut self, name: &str, text: &str) {
+        configuration::replace(&self.envoy_folder().join("secrets").join(name), text).unwrap();
+        match name {
+            "webhook-keys" => text.clone_into(&mut self.secrets.webhook_keys),
+            _ => text.clone_into(&mut self.secrets.assertion_keys),
+        }
+    }
+
     pub async fn start(self) -> Edge {
         let Self { pki, secrets, tools, recorder, addresses, folder } = self;
         let envoy =
@@ -123,6 +133,19 @@ impl Edge {
         client_app::client_as(&self.pki, None).unwrap()
     }
 
+    /// The access log, once it has a line of each of these.
+    pub async fn access_log_of(&self, traceparents: &[&str]) -> Vec<Value> {
+        wait_for("the access log is not complete", Duration::from_secs(10), || async {
+            let written = self.envoy.access_log()?;
+            let named: HashSet<&str> =
+                written.iter().filter_map(|line| line["traceparent"].as_str()).collect();
+            let is_complete = traceparents.iter().all(|name| named.contains(name));
+            Ok(is_complete.then_some(written))
+        })
+        .await
+        .unwrap()
+    }
+
     /// The access log, once it has this many lines.
     pub async fn access_log(&self, lines: usize) -> Vec<Value> {
         wait_for("no access log", Duration::from_secs(10), || async {
@@ -147,6 +170,13 @@ pub enum Http {
 
 impl Http {
     pub const BOTH: [Self; 2] = [Self::One, Self::Two];
+
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
 
     pub const fn version(self) -> Version {
         match self {
@@ -178,13 +208,13 @@ pub enum Sending {
 }
 
 impl Sending {
-    pub const ALL: [Self; 3] = [Self::Whole, Self::Pieces, Self::Trailers];
-
-    pub fn body(self, bytes: &[u8]) -> reqwest::Body {
-        if self == Self::Whole {
-            return bytes.to_vec().into();
-        }
-        let pieces = bytes.chunks(bytes.len().div_ceil(3).max(1));
+    /// The frames of a body, which may be none.
+    pub fn frames(self, bytes: &[u8]) -> Vec<Result<Frame<Bytes>, Infallible>> {
+        let size = match self {
+            Self::Whole => bytes.len(),
+            Self::Pieces | Self::Trailers => bytes.len().div_ceil(3),
+        };
+        let pieces = bytes.chunks(size.max(1));
         let mut frames: Vec<Result<Frame<Bytes>, Infallible>> =
             pieces.map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
         if self == Self::Trailers {
@@ -192,7 +222,14 @@ impl Sending {
             trailers.insert("x-trailer", "1".parse().unwrap());
             frames.push(Ok(Frame::trailers(trailers)));
         }
-        reqwest::Body::wrap(StreamBody::new(futures::stream::iter(frames)))
+        frames
+    }
+
+    pub fn body(self, bytes: &[u8]) -> reqwest::Body {
+        if self == Self::Whole {
+            return bytes.to_vec().into();
+        }
+        reqwest::Body::wrap(StreamBody::new(futures::stream::iter(self.frames(bytes))))
     }
 }
 
