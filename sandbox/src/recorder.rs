@@ -13,6 +13,7 @@ use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::UNIX_EPOCH,
 };
 
 /// A request as it arrived.
@@ -24,6 +25,8 @@ pub struct Recorded {
     pub headers: Vec<(String, String)>,
     /// Nothing, as long as it has not arrived whole.
     pub body: Option<Vec<u8>>,
+    /// When its head arrived, in milliseconds since the epoch: an assertion is good for a while only.
+    pub arrived_ms: u64,
 }
 
 impl Recorded {
@@ -86,6 +89,9 @@ async fn record(State(records): State<Records>, request: Request) -> StatusCode 
         target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
         body: None,
+        arrived_ms: UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
     };
     let index = {
         let mut records = lock(&records);

@@ -12,6 +12,7 @@
 mod crash;
 mod edge;
 mod flow;
+mod random;
 mod raw;
 mod scenarios;
 mod settings;

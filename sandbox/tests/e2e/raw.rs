@@ -1,16 +1,9 @@
 //! HTTP/1.1 as bytes, for what no client library would send.
 
-use crate::support::Edge;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
-use std::{net::SocketAddr, sync::Arc};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
+use crate::{support::Edge, wire};
+use sandbox::pki::{APP, Name};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A GET on the clients listener, as the demo application.
 pub async fn get(edge: &Edge, target: &str) -> String {
@@ -27,17 +20,8 @@ pub async fn get_public(edge: &Edge, target: &str, headers: &str) -> String {
 
 /// Sends bytes and reads until the other side closes.
 pub async fn exchange(edge: &Edge, address: SocketAddr, request: &[u8]) -> String {
-    let mut roots = RootCertStore::empty();
-    let ca = edge.pki.service.certificate_pem.as_bytes();
-    roots.add(CertificateDer::from_pem_slice(ca).unwrap()).unwrap();
-    let chain = CertificateDer::pem_file_iter(edge.pki.path("app.crt")).unwrap();
-    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(edge.pki.path("app.key")).unwrap();
-    let client = ClientConfig::builder().with_root_certificates(roots);
-    let client = client.with_client_auth_cert(chain, key).unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
+    let app = edge.pki.clients.issue("app", &[Name::Uri(APP)]).unwrap();
+    let mut stream = wire::tls(&edge.pki, address, &[], Some(&app)).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     // A peer that closes without a farewell has still said what it said.

@@ -156,13 +156,23 @@ impl Edge {
         .unwrap()
     }
 
+    /// The sum of every counter whose name in Prometheus' format has this in it.
+    pub async fn counted(&self, name: &str) -> u64 {
+        let url = format!("http://{}/stats/prometheus", self.envoy.addresses.admin);
+        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let named =
+            lines.filter(|line| line.split('{').next().is_some_and(|start| start.contains(name)));
+        named.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
     pub fn sign(&self, body: &[u8]) -> String {
         signature::sign(&KeyRing::parse(self.webhook_keys.as_bytes()).unwrap(), body)
     }
 }
 
 /// The two versions of HTTP that strangers may speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Http {
     One,
     Two,

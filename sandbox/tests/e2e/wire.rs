@@ -35,7 +35,11 @@ impl Wire {
         http: Http,
         identity: Option<&Identity>,
     ) -> anyhow::Result<Self> {
-        let stream = TokioIo::new(tls(pki, address, http, identity).await?);
+        let protocol: &[u8] = match http {
+            Http::One => b"http/1.1",
+            Http::Two => b"h2",
+        };
+        let stream = TokioIo::new(tls(pki, address, &[protocol], identity).await?);
         match http {
             Http::One => {
                 let (sender, connection) = http1::handshake(stream).await?;
@@ -73,10 +77,11 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<Answer> {
     Ok(Answer { status, headers: head.headers, body, version })
 }
 
-async fn tls(
+/// A connection of bytes, offering these protocols.
+pub async fn tls(
     pki: &Pki,
     address: SocketAddr,
-    http: Http,
+    protocols: &[&[u8]],
     identity: Option<&Identity>,
 ) -> anyhow::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
@@ -91,11 +96,7 @@ async fn tls(
             client.with_client_auth_cert(chain, key)?
         }
     };
-    let protocol: &[u8] = match http {
-        Http::One => b"http/1.1",
-        Http::Two => b"h2",
-    };
-    client.alpn_protocols = vec![protocol.to_vec()];
+    client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost")?;
@@ -126,6 +127,11 @@ impl Message {
     pub fn body(mut self, sending: Sending, bytes: &[u8]) -> Self {
         self.body = Some((sending, bytes.to_vec()));
         self
+    }
+
+    /// Whether a client library would send it.
+    pub fn is_sendable(&self, http: Http) -> bool {
+        self.request(http).is_ok()
     }
 
     fn request(&self, http: Http) -> anyhow::Result<Request<Body>> {

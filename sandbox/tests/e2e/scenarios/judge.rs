@@ -16,7 +16,7 @@ use contract::{
 };
 use sandbox::recorder::Recorded;
 use serde_json::Value;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A row that was sent over one version of HTTP.
 struct Exchange<'a> {
@@ -41,7 +41,7 @@ struct Evidence<'a> {
 
 /// Sends every row over each of its versions of HTTP, and says which broke their rule.
 pub async fn run(filter: FilterBlock, world: World, rows: &[&Row]) -> Vec<String> {
-    let edge = world.start(filter).await;
+    let edge = world.prepare(filter).await.start().await;
     let mut exchanges = Vec::new();
     for (row, number) in rows.iter().zip(1_u32..) {
         for http in row.over {
@@ -146,7 +146,7 @@ fn check_headers(row: &Row, answer: &Answer) -> anyhow::Result<()> {
 }
 
 /// Checks that control would believe exactly this, and finds nothing else to believe.
-fn check_vouched(
+pub fn check_vouched(
     edge: &Edge,
     recorded: &Recorded,
     (principal, tenant): (Option<&str>, Option<&str>),
@@ -174,8 +174,7 @@ fn check_vouched(
     let assertion = only("x-connections-assertion")?.context("no assertion")?;
     let keys = KeyRing::parse(edge.assertion_keys.as_bytes())?;
     let target = Target { method: &recorded.method, path: &recorded.target };
-    let now_ms = u64::try_from(UNIX_EPOCH.elapsed()?.as_millis())?;
-    let verified = assertion::verify(&keys, &assertion, target, &vouched, now_ms);
+    let verified = assertion::verify(&keys, &assertion, target, &vouched, recorded.arrived_ms);
     ensure!(verified == Ok(()), "{verified:?}");
     Ok(())
 }

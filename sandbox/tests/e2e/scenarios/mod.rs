@@ -6,12 +6,12 @@
 mod grants;
 mod heads;
 mod identity;
-mod judge;
+pub mod judge;
 mod routes;
-mod signatures;
+pub mod signatures;
 mod table;
 mod verification;
-mod worlds;
+pub mod worlds;
 
 use self::{table::Row, worlds::World};
 

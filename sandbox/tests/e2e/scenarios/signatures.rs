@@ -26,6 +26,11 @@ pub enum Signature {
 }
 
 impl Signature {
+    /// Whether it is right, and nothing else is.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Good | Self::GoodBySecondKey)
+    }
+
     pub fn headers(self, edge: &Edge, body: &[u8]) -> Vec<(&'static str, String)> {
         let keys: Vec<&str> = edge.webhook_keys.trim().split(',').collect();
         let secret = |key: usize| keys[key].split(':').next_back().unwrap();

@@ -1,7 +1,7 @@
 //! The configurations that the table runs in, each a change of what ships.
 
 use super::FilterBlock;
-use crate::support::{Edge, Prepared};
+use crate::support::Prepared;
 use sandbox::{
     envoy::configuration,
     pki::{APP, Identity, Name, Pki},
@@ -39,7 +39,7 @@ impl World {
         Self::Keyless,
     ];
 
-    pub async fn start(self, filter: FilterBlock) -> Edge {
+    pub async fn prepare(self, filter: FilterBlock) -> Prepared {
         let FilterBlock::Wasm = filter;
         let mut edge = Prepared::new().await;
         let identity = match self {
@@ -90,7 +90,7 @@ impl World {
             }
             Self::Keyless => edge.secret("webhook-keys", "-"),
         }
-        edge.start().await
+        edge
     }
 }
 
