@@ -117,11 +117,23 @@ pub fn adjust(
     Ok(fs::write(main_file(folder), serde_json::to_vec_pretty(&configuration)?)?)
 }
 
+/// Where the file of a filter has its policy.
+const POLICY: &str = "/resources/0/typed_config/config/configuration/value";
+
+/// The policy of a listener.
+pub fn policy(folder: &Path, listener: &str) -> anyhow::Result<String> {
+    let mut policy = None;
+    adjust_filter(folder, listener, |filter| {
+        policy = filter.pointer(POLICY).and_then(Value::as_str).map(str::to_owned);
+        Ok(())
+    })?;
+    policy.context("the filter has no policy")
+}
+
 /// Replaces the policy of a listener, as an operator does: the whole file, by a rename.
 pub fn replace_policy(folder: &Path, listener: &str, policy: &str) -> anyhow::Result<()> {
     adjust_filter(folder, listener, |filter| {
-        let place = "/resources/0/typed_config/config/configuration/value";
-        let text = filter.pointer_mut(place).context("the filter has no policy")?;
+        let text = filter.pointer_mut(POLICY).context("the filter has no policy")?;
         *text = Value::from(policy);
         Ok(())
     })

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     unreachable_pub,
     reason = "a test may stop at the first surprise"
 )]
@@ -12,8 +13,10 @@
 mod crash;
 mod edge;
 mod flow;
+mod load;
 mod random;
 mod raw;
+mod rotation;
 mod scenarios;
 mod settings;
 mod support;

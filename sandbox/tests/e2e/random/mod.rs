@@ -42,6 +42,7 @@ struct Tally {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_random_request_breaks_the_filter_or_gets_past_it() {
     // Another seed is another hundred thousand.
+    #[expect(clippy::disallowed_methods, reason = "whoever runs the test is its main function")]
     let seed = env::var("SANDBOX_SEED").map_or(1, |seed| seed.parse().unwrap());
     let edge = World::Shipped.prepare(FilterBlock::Wasm).await;
     edge.adjust(configuration::raise_limits);

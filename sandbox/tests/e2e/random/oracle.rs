@@ -11,7 +11,7 @@ use std::collections::HashSet;
 pub fn check(edge: &Edge, signed: &HashSet<Vec<u8>>, recorded: &Recorded) -> anyhow::Result<()> {
     let one = |name| recorded.all(name).first().copied();
     let (principal, tenant) = (one("x-connections-principal"), one("x-connections-tenant"));
-    check_vouched(edge, recorded, (principal, tenant))?;
+    check_vouched(&edge.assertion_keys, recorded, (principal, tenant))?;
     let path = recorded.target.split('?').next().unwrap_or_default();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (principal, segments.as_slice()) {

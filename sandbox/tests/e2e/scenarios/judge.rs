@@ -111,7 +111,7 @@ fn judge(edge: &Edge, row: &Row, evidence: &Evidence<'_>) -> anyhow::Result<()> 
         ensure!(recorded.target == row.message.target, "control saw {:?}", recorded.target);
         let sent = row.message.body.as_ref().map(|(_, body)| body.as_slice()).unwrap_or_default();
         ensure!(recorded.body.as_deref() == Some(sent), "control saw another body");
-        return check_vouched(edge, recorded, (principal, granted));
+        return check_vouched(&edge.assertion_keys, recorded, (principal, granted));
     }
     ensure!(recorded.is_empty(), "control saw it");
     let is_granted = AFTER_THE_GRANT.contains(&reason);
@@ -147,7 +147,7 @@ fn check_headers(row: &Row, answer: &Answer) -> anyhow::Result<()> {
 
 /// Checks that control would believe exactly this, and finds nothing else to believe.
 pub fn check_vouched(
-    edge: &Edge,
+    assertion_keys: &str,
     recorded: &Recorded,
     (principal, tenant): (Option<&str>, Option<&str>),
 ) -> anyhow::Result<()> {
@@ -172,7 +172,7 @@ pub fn check_vouched(
         request_id: only("x-request-id")?,
     };
     let assertion = only("x-connections-assertion")?.context("no assertion")?;
-    let keys = KeyRing::parse(edge.assertion_keys.as_bytes())?;
+    let keys = KeyRing::parse(assertion_keys.as_bytes())?;
     let target = Target { method: &recorded.method, path: &recorded.target };
     let verified = assertion::verify(&keys, &assertion, target, &vouched, recorded.arrived_ms);
     ensure!(verified == Ok(()), "{verified:?}");
