@@ -14,6 +14,7 @@ mod crash;
 mod edge;
 mod flow;
 mod load;
+mod module;
 mod random;
 mod raw;
 mod rotation;
