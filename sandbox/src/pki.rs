@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{
     RootCertStore, ServerConfig,
@@ -29,6 +30,7 @@ pub struct Authority {
 pub struct Identity {
     pub certificate_pem: String,
     pub key_pem: String,
+    serial: SerialNumber,
 }
 
 /// A name in a certificate.
@@ -53,9 +55,30 @@ impl Authority {
         let mut params = params(common_name, names)?;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let serial = SerialNumber::from(rand::random::<u64>());
+        params.serial_number = Some(serial.clone());
         let key = KeyPair::generate()?;
         let certificate_pem = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Identity { certificate_pem, key_pem: key.serialize_pem() })
+        Ok(Identity { certificate_pem, key_pem: key.serialize_pem(), serial })
+    }
+
+    /// The list of what this authority signed and takes back, as PEM.
+    pub fn revocation_list(&self, revoked: &[&Identity]) -> anyhow::Result<String> {
+        let revoked_certs = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: identity.serial.clone(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
     }
 }
 

@@ -33,8 +33,7 @@ pub fn localize(
     let Addresses { clients, public, admin, control } = addresses;
     set_address(configuration.pointer_mut("/admin/address"), admin)?;
     for (name, address) in [("clients", clients), ("public", public)] {
-        let listener = named(configuration.pointer_mut("/static_resources/listeners"), name)?;
-        set_address(listener.pointer_mut("/address"), address)?;
+        set_address(listener(&mut configuration, name)?.pointer_mut("/address"), address)?;
     }
     let cluster = named(configuration.pointer_mut("/static_resources/clusters"), "control")?;
     let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
@@ -50,25 +49,45 @@ pub fn raise_limits(configuration: &mut Value) -> anyhow::Result<()> {
     let connections = named(monitors, "envoy.resource_monitors.global_downstream_max_connections")?;
     set(connections, "/typed_config/max_active_downstream_connections", UNLIMITED)?;
     for name in ["clients", "public"] {
-        let listeners = configuration.pointer_mut("/static_resources/listeners");
-        let filters = named(listeners, name)?.pointer_mut("/filter_chains/0/filters");
-        let filters = filters.context("envoy.yaml has a listener without filters")?;
-        let limit = named(Some(&mut *filters), "envoy.filters.network.connection_limit")?;
+        let listener = listener(configuration, name)?;
+        let limit = network_filter(listener, "envoy.filters.network.connection_limit")?;
         set(limit, "/typed_config/max_connections", UNLIMITED)?;
-        let manager = named(Some(filters), "envoy.filters.network.http_connection_manager")?;
         for limiter in ["per-address", "per-tenant"] {
-            let filters = manager.pointer_mut("/typed_config/http_filters");
-            if let Ok(limiter) = named(filters, limiter) {
+            if let Ok(limiter) = filter(listener, limiter) {
                 raise_bucket(limiter.pointer_mut("/typed_config"))?;
             }
         }
-        let hosts = manager.pointer_mut("/typed_config/route_config/virtual_hosts");
-        let routes = named(hosts, name)?.pointer_mut("/routes");
-        if let Ok(webhook) = named(routes, "webhook") {
+        if let Ok(webhook) = route(listener, "webhook") {
             raise_bucket(webhook.pointer_mut("/typed_per_filter_config/per-address"))?;
         }
     }
     Ok(())
+}
+
+/// A listener.
+pub fn listener<'a>(configuration: &'a mut Value, name: &str) -> anyhow::Result<&'a mut Value> {
+    named(configuration.pointer_mut("/static_resources/listeners"), name)
+}
+
+/// A network filter of a listener.
+pub fn network_filter<'a>(listener: &'a mut Value, name: &str) -> anyhow::Result<&'a mut Value> {
+    named(listener.pointer_mut("/filter_chains/0/filters"), name)
+}
+
+/// The HTTP connection manager of a listener.
+pub fn manager(listener: &mut Value) -> anyhow::Result<&mut Value> {
+    let manager = network_filter(listener, "envoy.filters.network.http_connection_manager")?;
+    manager.get_mut("typed_config").context("envoy.yaml has a manager without a configuration")
+}
+
+/// An HTTP filter of a listener.
+pub fn filter<'a>(listener: &'a mut Value, name: &str) -> anyhow::Result<&'a mut Value> {
+    named(manager(listener)?.get_mut("http_filters"), name)
+}
+
+/// A route of a listener.
+pub fn route<'a>(listener: &'a mut Value, name: &str) -> anyhow::Result<&'a mut Value> {
+    named(manager(listener)?.pointer_mut("/route_config/virtual_hosts/0/routes"), name)
 }
 
 fn raise_bucket(limiter: Option<&mut Value>) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@
 mod crash;
 mod edge;
 mod flow;
+mod limits;
 mod load;
 mod module;
 mod random;

@@ -54,6 +54,14 @@ impl Wire {
         }
     }
 
+    /// Whether it is of use still.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::One(sender) => !sender.is_closed(),
+            Self::Two(sender) => !sender.is_closed(),
+        }
+    }
+
     /// Sends one request and reads the answer whole.
     pub async fn send(&mut self, message: &Message) -> anyhow::Result<Answer> {
         let response = match self {
