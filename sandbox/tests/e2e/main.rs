@@ -11,10 +11,12 @@
 )]
 
 mod crash;
+mod drain;
 mod edge;
 mod flow;
 mod limits;
 mod load;
+mod metrics;
 mod module;
 mod random;
 mod raw;

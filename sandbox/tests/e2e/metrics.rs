@@ -1,0 +1,99 @@
+//! What an operator sees of the edge in Prometheus, under the names that `envoy/README.md` explains.
+
+use crate::{
+    load::{call, webhook},
+    support::{Edge, Http},
+    wire::{Message, Wire},
+};
+use sandbox::{
+    pki::{APP, Name},
+    process::wait_for,
+    workspace,
+};
+use std::{collections::BTreeSet, fs, time::Duration};
+
+async fn prometheus(edge: &Edge) -> String {
+    let url = format!("http://{}/stats/prometheus", edge.envoy.addresses.admin);
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+/// The value of one series, by its name and its labels in any order.
+fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<u64> {
+    let labels: Vec<String> =
+        labels.iter().map(|(label, value)| format!(r#"{label}="{value}""#)).collect();
+    let mut lines = text.lines().filter(|line| {
+        line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))
+    });
+    let value = lines.next()?.rsplit(' ').next()?.parse().ok();
+    assert_eq!(lines.next(), None, "several of {name} with {labels:?}");
+    value
+}
+
+#[tokio::test]
+async fn every_decision_is_counted_with_its_route_and_its_reason() {
+    let edge = Edge::start().await;
+    let app = edge.pki.clients.issue("app", &[Name::Uri(APP)]).unwrap();
+    let addresses = edge.envoy.addresses;
+    let clients = Wire::connect(&edge.pki, addresses.clients, Http::Two, Some(&app));
+    let mut clients = clients.await.unwrap();
+    let mut public = Wire::connect(&edge.pki, addresses.public, Http::One, None).await.unwrap();
+    let get = |path| Message::new("GET", path);
+    for message in [call(), call(), get("/tenants/rival/connections/1"), get("/nowhere")] {
+        clients.send(&message).await.unwrap();
+    }
+    clients.send(&Message::new("OPTIONS", "/health")).await.unwrap();
+    for key in [&edge.webhook_keys, "another-key-of-somebody"] {
+        public.send(&webhook(key)).await.unwrap();
+    }
+    let expected = [
+        (2, ["clients", "get", "forwarded", "none"]),
+        (1, ["clients", "get", "refused", "edge_no_grant"]),
+        (1, ["clients", "none", "refused", "edge_no_route"]),
+        (1, ["clients", "none", "answered", "edge_options"]),
+        (1, ["public", "webhook", "forwarded", "none"]),
+        (1, ["public", "webhook", "refused", "edge_signature_mismatch"]),
+    ];
+    let text = wait_for("not all is counted", Duration::from_secs(20), || async {
+        let text = prometheus(&edge).await;
+        let all = expected.iter().all(|(count, [listener, route, decision, reason])| {
+            let labels = [
+                ("listener", *listener),
+                ("route", route),
+                ("decision", decision),
+                ("reason", reason),
+            ];
+            value(&text, "connections_edge_requests", &labels) == Some(*count)
+        });
+        Ok(all.then_some(text))
+    })
+    .await
+    .unwrap();
+    assert_eq!(value(&text, "connections_edge_verification_microseconds_count", &[]), Some(2));
+    for listener in ["clients", "public"] {
+        let labels = [("listener", listener), ("version", "1")];
+        let loaded = value(&text, "connections_edge_policy_loaded_seconds", &labels);
+        assert!(loaded.is_some_and(|loaded| loaded > 1_700_000_000), "{loaded:?}");
+    }
+}
+
+/// The words of a source file that begin like this.
+fn words(file: &str, start: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(workspace::root().join(file)).unwrap();
+    let is_name = |character: char| character == '_' || character.is_ascii_alphabetic();
+    let words = text.split(|character| !is_name(character));
+    words
+        .filter(|word| word.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_operators_page_explains_every_metric_and_every_reason() {
+    let page = fs::read_to_string(workspace::envoy_folder().join("README.md")).unwrap();
+    let reasons = words("filter/src/denial.rs", "edge_");
+    let metrics = words("filter/src/observe.rs", "connections_edge_");
+    assert!(reasons.len() > 20 && metrics.len() > 3, "{reasons:?} {metrics:?}");
+    for name in reasons.iter().chain(&metrics) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not explained");
+    }
+}
