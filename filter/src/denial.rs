@@ -153,6 +153,11 @@ impl Denial {
     pub const fn status(&self) -> u16 {
         self.words().0
     }
+
+    /// The code in the problem document.
+    pub const fn code(&self) -> &'static str {
+        self.words().1
+    }
 }
 
 /// A denial on its way to the sender and the log.
@@ -217,6 +222,8 @@ mod tests {
         assert_eq!(reply.headers, [("content-type", "application/problem+json".to_owned())]);
         let problem: Problem = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!((problem.status, problem.code.as_str()), (403, "no_grant"));
+        assert_eq!(problem.code, Denial::NoGrant.code());
+        assert_eq!(problem.status, Denial::NoGrant.status());
         assert_eq!(problem.request_id.as_deref(), Some("r-1"));
     }
 

@@ -64,11 +64,13 @@ async fn every_decision_is_counted_with_its_route_and_its_reason() {
             ];
             value(&text, "connections_edge_requests", &labels) == Some(*count)
         });
-        Ok(all.then_some(text))
+        // A histogram is merged every few seconds.
+        let name = "connections_edge_verification_microseconds_count";
+        let verified = value(&text, name, &[]) == Some(2);
+        Ok((all && verified).then_some(text))
     })
     .await
     .unwrap();
-    assert_eq!(value(&text, "connections_edge_verification_microseconds_count", &[]), Some(2));
     for listener in ["clients", "public"] {
         let labels = [("listener", listener), ("version", "1")];
         let loaded = value(&text, "connections_edge_policy_loaded_seconds", &labels);
@@ -85,6 +87,24 @@ fn words(file: &str, start: &str) -> BTreeSet<String> {
         .filter(|word| word.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
         .map(str::to_owned)
         .collect()
+}
+
+#[tokio::test]
+async fn the_metrics_of_envoy_that_an_alert_stands_on_exist() {
+    let edge = Edge::start().await;
+    let text = prometheus(&edge).await;
+    let page = fs::read_to_string(workspace::envoy_folder().join("README.md")).unwrap();
+    for listener in ["clients", "public"] {
+        for name in [
+            format!("envoy_wasm_edge_{listener}_vm_reload"),
+            format!("envoy_extension_config_discovery_http_filter_edge_{listener}_update_rejected"),
+        ] {
+            assert!(page.contains(&format!("`{name}`")), "{name} is not explained");
+            assert_eq!(value(&text, &name, &[]), Some(0), "{name}");
+        }
+    }
+    let server = [("envoy_xds_resource_name", "server")];
+    assert_eq!(value(&text, "envoy_sds_update_rejected", &server), Some(0));
 }
 
 #[test]

@@ -150,6 +150,8 @@ async fn a_crashed_filter_lets_nothing_through_and_comes_back_by_itself() {
         say::line(&format!("crash {crash}: back after {:?}", began.elapsed()));
         assert_eq!(edge.counted("vm_reload_success").await, crash);
     }
+    let log = edge.envoy.access_log().unwrap();
+    assert!(log.iter().any(|line| line["reason"] == "wasm_fail_stream"), "{log:?}");
     for recorded in edge.recorder.records() {
         assert_eq!(recorded.all("x-connections-webhook-key").len(), 1, "{recorded:?}");
     }
