@@ -72,12 +72,17 @@ pub fn verify(
     now_ms: u64,
 ) -> Result<(), BadAssertion> {
     let parts: Vec<&str> = assertion.split(',').collect();
-    let ["v1", key_id, made_ms, claimed_hex] = parts.as_slice() else {
+    let ["v1", key_id, made_text, claimed_hex] = parts.as_slice() else {
         return Err(BadAssertion::Malformed);
     };
     let key_id: KeyId = key_id.parse().map_err(|_not_an_id| BadAssertion::Malformed)?;
-    let made_ms: u64 = made_ms.parse().map_err(|_not_a_number| BadAssertion::Malformed)?;
+    let made_ms: u64 = made_text.parse().map_err(|_not_a_number| BadAssertion::Malformed)?;
     let claimed = hex::decode(claimed_hex).map_err(|_not_hex| BadAssertion::Malformed)?;
+    // `+1`, `01` and `0A` are numbers too. What `sign` does not write is not read, so that one assertion
+    // has one spelling.
+    if made_ms.to_string() != *made_text || hex::encode(&claimed) != *claimed_hex {
+        return Err(BadAssertion::Malformed);
+    }
     let key = keys.find(&key_id).ok_or(BadAssertion::UnknownKey)?;
     if made_ms.abs_diff(now_ms) > FRESH_MS {
         return Err(BadAssertion::Stale);
@@ -213,13 +218,22 @@ mod tests {
     #[test]
     fn a_malformed_assertion_proves_nothing() {
         let good = signed();
-        let cut = good.rsplit_once(',').unwrap().0.to_owned();
-        for assertion in ["", "v1", "v1,a,1", &cut, &format!("{good},"), &good.replace("v1", "v2")]
-        {
+        let (head, mac) = good.rsplit_once(',').unwrap();
+        for assertion in [
+            "",
+            "v1",
+            "v1,a,1",
+            head,
+            &format!("{good},"),
+            &good.replace("v1", "v2"),
+            &good.replace("a,1", "a,+1"),
+            &good.replace("a,1", "a,01"),
+            &format!("{head},{}", mac.to_uppercase()),
+        ] {
             let verified = verify(&keys(), assertion, TARGET, &vouched(), NOW);
             assert_eq!(verified, Err(BadAssertion::Malformed), "{assertion:?}");
         }
-        let verified = verify(&keys(), &format!("{cut},"), TARGET, &vouched(), NOW);
+        let verified = verify(&keys(), &format!("{head},"), TARGET, &vouched(), NOW);
         assert_eq!(verified, Err(BadAssertion::Mismatch));
     }
 }

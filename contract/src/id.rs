@@ -17,7 +17,7 @@ macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[serde(try_from = "String")]
         pub struct $name(Uuid);
 
         impl $name {
@@ -44,15 +44,26 @@ macro_rules! uuid_id {
         impl FromStr for $name {
             type Err = MalformedId;
 
-            /// Accepts the hyphenated form only, so that one id has one spelling, and version 7 only, so
-            /// that a name of Nango's, which is a UUID too, is not taken for one of ours.
+            /// Accepts the form that is printed only, so that one id has one spelling, and version 7 only,
+            /// so that a name of Nango's, which is a UUID too, is not taken for one of ours.
             fn from_str(text: &str) -> Result<Self, MalformedId> {
-                let malformed =
-                    MalformedId { kind: stringify!($name), rule: "a hyphenated UUID of version 7" };
                 match Uuid::try_parse(text) {
-                    Ok(uuid) if text.len() == 36 && uuid.get_version_num() == 7 => Ok(Self(uuid)),
-                    Ok(_) | Err(_) => Err(malformed),
+                    Ok(uuid) if uuid.get_version_num() == 7 && uuid.to_string() == text => {
+                        Ok(Self(uuid))
+                    }
+                    Ok(_) | Err(_) => Err(MalformedId {
+                        kind: stringify!($name),
+                        rule: "a hyphenated lower-case UUID of version 7",
+                    }),
                 }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = MalformedId;
+
+            fn try_from(text: String) -> Result<Self, MalformedId> {
+                text.parse()
             }
         }
     };
@@ -216,9 +227,12 @@ mod tests {
     fn a_connection_id_has_one_spelling_and_is_no_id_of_nangos() {
         check::<ConnectionId>("0195f2a1-0000-7000-8000-000000000001", true);
         check::<ConnectionId>("394066a6-b36f-4b79-9e98-6ffbcd393498", false);
+        check::<ConnectionId>("0195F2A1-0000-7000-8000-000000000001", false);
         check::<ConnectionId>("0195f2a10000700080000000000000001", false);
         check::<ConnectionId>("{0195f2a1-0000-7000-8000-000000000001}", false);
         check::<ConnectionId>("", false);
+        let vaults = serde_json::json!("394066a6-b36f-4b79-9e98-6ffbcd393498");
+        assert!(serde_json::from_value::<ConnectionId>(vaults).is_err());
     }
 
     #[test]

@@ -38,3 +38,6 @@ pub mod nango;
 pub mod principal;
 pub mod problem;
 pub mod signature;
+
+#[cfg(test)]
+mod rfc_4231;

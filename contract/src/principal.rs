@@ -151,7 +151,9 @@ mod tests {
         check("SPIFFE://acme.example/app", Err(UnknownPrincipal::Kind));
         check("https://acme.example/app", Err(UnknownPrincipal::Kind));
         check("", Err(UnknownPrincipal::Kind));
-        check(&format!("spiffe://a/{}", "b".repeat(2048)), Err(UnknownPrincipal::TooLong));
+        let longest = format!("spiffe://a/{}", "b".repeat(2048 - 11));
+        check(&longest, Ok(&longest));
+        check(&format!("{longest}b"), Err(UnknownPrincipal::TooLong));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //!   sends one.
 //! * Only URIs are read. A proxy that is told to send them writes `URI=` even where there is none, so
 //!   that an added one is always a second one, which is refused too. Of DNS names that is not true.
+//! * A URI with `;` in it is cut there: nothing tells the rest of it from the next pair. No SPIFFE ID has
+//!   one, and an authority that signs one all the same lets its holder be what stands before it.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnusableForwarded {
@@ -103,6 +105,13 @@ mod tests {
         check("URI=x,URI=spiffe://a.example/app", Err(UnusableForwarded::Several));
         check("URI=spiffe://a.example/app;URI=", Err(UnusableForwarded::Several));
         check(r#"Subject="a","#, Err(UnusableForwarded::Several));
+    }
+
+    #[test]
+    fn a_uri_with_a_semicolon_cannot_be_told_from_a_uri_and_another_pair() {
+        // The URI `spiffe://a.example/app;DNS=b.example`, and the URI `…/app` with that DNS name.
+        check("URI=spiffe://a.example/app;DNS=b.example", Ok(Some(APP)));
+        check("URI=spiffe://a.example/app;b", Err(UnusableForwarded::Malformed));
     }
 
     #[test]

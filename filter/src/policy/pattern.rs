@@ -192,18 +192,19 @@ mod tests {
             "spiffe://{tenant}/app",
             "spiffe://{tenant}.example/app",
             "spiffe://acme.example{tenant}/app",
-            "{tenant}",
             "spiffe://acme.example/{tenant}/{tenant}",
             "spiffe://acme.example/{id}/app",
             "spiffe://acme.example/{tenant/app",
             "spiffe://acme.example/}{tenant}/app",
+            "spiffe://acme.example/{tenant}/}app",
             "dns:app-{tenant}.acme.example",
             "dns:{tenant}",
             "dns:acme.{tenant}",
         ] {
-            let refused = PrincipalPattern::parse(text);
-            assert!(refused.is_err(), "{text}: {refused:?}");
+            assert_eq!(PrincipalPattern::parse(text), Err(UnusablePattern::Template), "{text}");
         }
+        let nobody = PrincipalPattern::parse("{tenant}");
+        assert_eq!(nobody, Err(UnusablePattern::Principal(UnknownPrincipal::Kind)));
         let malformed = PrincipalPattern::parse("spiffe://acme.example//{tenant}");
         assert_eq!(malformed, Err(UnusablePattern::Principal(UnknownPrincipal::Path)));
     }

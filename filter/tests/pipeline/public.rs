@@ -2,7 +2,7 @@
 
 use crate::attempt::*;
 use contract::assertion::Vouched;
-use filter::pipeline::Step;
+use filter::pipeline::{Secrets, Step};
 
 #[test]
 fn edge_headers_from_outside_never_reach_upstream() {
@@ -87,6 +87,13 @@ fn a_missing_or_guessable_key_is_our_fault_and_never_a_pass() {
         let without_assertion_key = Try { assertion_keys: key, ..Try::client("GET", "/health") };
         check_refused(without_assertion_key, 503, "edge_no_assertion_key");
     }
+}
+
+#[test]
+fn a_request_does_not_print_its_keys() {
+    let secrets =
+        Secrets { assertion_keys: Some(ASSERTION_KEYS), webhook_keys: Some(WEBHOOK_KEYS) };
+    assert_eq!(format!("{secrets:?}"), "Secrets(..)");
 }
 
 #[test]
