@@ -89,6 +89,7 @@ impl App {
             nango,
             catalogue,
             notifications,
+            may_change_account,
         } = config;
         if mtls.is_none() {
             tracing::warn!(
@@ -111,7 +112,14 @@ impl App {
         Ok(Self {
             router: http::router(state),
             admin_router: http::admin_router(Probed { store: store.clone(), stop }),
-            outbox: Outbox { store: store.clone(), nango, notifier, clock, mint },
+            outbox: Outbox {
+                store: store.clone(),
+                nango,
+                notifier,
+                clock,
+                mint,
+                may_change_account,
+            },
             store,
             tls: mtls.as_ref().map(tls::server).transpose()?,
             listen,

@@ -31,6 +31,8 @@ pub struct Config {
     pub nango: NangoConfig,
     pub catalogue: Catalogue,
     pub notifications: NotificationConfig,
+    /// Whether a reconnect may bring another upstream account.
+    pub may_change_account: bool,
 }
 
 /// How to reach PostgreSQL. The options would print their password.

@@ -26,6 +26,8 @@ impl Config {
         let nango = read_nango(&mut settings);
         let catalogue = read_catalogue(&mut settings, environment);
         let notifications = read_notifications(&mut settings);
+        let may_change_account =
+            settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
         let read = || {
             let host = host?;
             Some(Self {
@@ -38,6 +40,7 @@ impl Config {
                 nango: nango?,
                 catalogue,
                 notifications: notifications?,
+                may_change_account: may_change_account?,
             })
         };
         let config = read();

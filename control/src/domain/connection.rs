@@ -69,13 +69,31 @@ impl Serialize for Status {
     }
 }
 
-/// Why a connection is where it is.
+/// Why a connection is where it is, or an attempt ended as it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The user said no at the provider.
     AccessDenied,
     /// The provider sent the user back with another error.
     ProviderError,
+    /// The provider did not exchange its code for a token.
+    TokenExchangeFailed,
+    /// The vault did not take the callback, for another reason.
+    VaultRefused,
+    /// Nobody came back from the provider in time.
+    NotAuthorized,
+    /// Somebody came back, and the vault has nothing of it; why, it does not tell.
+    NoConnectionAfterCallback,
+    /// The vault cannot refresh the token, and it may pass.
+    RefreshFailing,
+    /// The vault could not refresh the token for so long that it will not pass.
+    RefreshFailed,
+    /// The provider does not take the token.
+    TokenRejected,
+    /// The user authorised another account than before.
+    AccountChanged,
+    /// It was deleted at the vault, and not by us.
+    GoneAtVault,
     /// The client application asked for it.
     Requested,
 }
@@ -85,9 +103,34 @@ impl Reason {
         match self {
             Self::AccessDenied => "access_denied",
             Self::ProviderError => "provider_error",
+            Self::TokenExchangeFailed => "token_exchange_failed",
+            Self::VaultRefused => "vault_refused",
+            Self::NotAuthorized => "not_authorized",
+            Self::NoConnectionAfterCallback => "no_connection_after_callback",
+            Self::RefreshFailing => "refresh_failing",
+            Self::RefreshFailed => "refresh_failed",
+            Self::TokenRejected => "token_rejected",
+            Self::AccountChanged => "account_changed",
+            Self::GoneAtVault => "gone_at_vault",
             Self::Requested => "requested",
         }
     }
+}
+
+/// What was noticed and is not yet believed: each needs a second look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Since when the vault has nothing of this name.
+    pub missing_since: Option<DateTime<Utc>>,
+    /// Since when the vault cannot refresh the token.
+    pub refresh_failing_since: Option<DateTime<Utc>>,
+    /// Since when the provider does not take the token.
+    pub rejected_since: Option<DateTime<Utc>>,
+}
+
+impl Doubts {
+    pub const NONE: Self =
+        Self { missing_since: None, refresh_failing_since: None, rejected_since: None };
 }
 
 /// One end user's authorised link through one integration, as far as it is known.
@@ -117,6 +160,7 @@ pub struct Connection {
     pub requested_scopes: Vec<String>,
     pub client_metadata: serde_json::Value,
     pub profile: Profile,
+    pub doubts: Doubts,
     pub created_at: DateTime<Utc>,
 }
 
@@ -174,6 +218,7 @@ pub(crate) mod fixture {
             requested_scopes: vec!["repo".to_owned()],
             client_metadata: serde_json::json!({}),
             profile: Profile::default(),
+            doubts: Doubts::NONE,
             created_at: DateTime::UNIX_EPOCH,
         }
     }

@@ -4,6 +4,8 @@ pub mod audit;
 pub mod callback;
 pub mod connection;
 pub mod delivery;
+pub mod event;
+mod life;
 pub mod notification;
 pub mod profile;
 pub mod provider;

@@ -13,6 +13,12 @@ use serde::{Serialize, Serializer};
 pub enum EventType {
     Activated,
     Failed,
+    Expired,
+    NeedsReauth,
+    Recovered,
+    Reauthorized,
+    ReauthorizationFailed,
+    Updated,
     Deleted,
 }
 
@@ -27,6 +33,12 @@ impl EventType {
         match self {
             Self::Activated => "connection.activated",
             Self::Failed => "connection.failed",
+            Self::Expired => "connection.expired",
+            Self::NeedsReauth => "connection.needs_reauth",
+            Self::Recovered => "connection.recovered",
+            Self::Reauthorized => "connection.reauthorized",
+            Self::ReauthorizationFailed => "connection.reauthorization_failed",
+            Self::Updated => "connection.updated",
             Self::Deleted => "connection.deleted",
         }
     }
@@ -67,10 +79,10 @@ pub struct Metadata<'a> {
 }
 
 impl<'a> Notification<'a> {
-    /// Tells that `connection`, as it stands after the change, went through `type`.
+    /// Tells that `connection`, as it stands after the change, went through `type` for this reason.
     pub fn of(
         connection: &'a Connection,
-        r#type: EventType,
+        (r#type, reason): (EventType, Option<&'a str>),
         id: EventId,
         occurred_at: DateTime<Utc>,
     ) -> Self {
@@ -85,7 +97,7 @@ impl<'a> Notification<'a> {
             oidc_sub: &connection.sub,
             provider: &connection.provider,
             status: connection.status,
-            reason: connection.reason.as_deref(),
+            reason,
             requested_scopes: &connection.requested_scopes,
             authorized_scopes: &connection.requested_scopes,
             scopes_verified: false,
@@ -117,7 +129,7 @@ mod tests {
         };
         let id = EventId::from_parts(0, &[0; 10]);
         let at = DateTime::UNIX_EPOCH;
-        let notification = Notification::of(&active, EventType::Activated, id, at);
+        let notification = Notification::of(&active, (EventType::Activated, None), id, at);
         assert_eq!(
             serde_json::to_string(&notification).unwrap(),
             concat!(

@@ -5,8 +5,8 @@ use crate::{
     domain::{
         audit::Actor,
         connection::{Connection, Status},
+        event::{Event, Rules},
         provider::Provider,
-        transition::Event,
     },
     store::{As, Change, Changed},
 };
@@ -108,17 +108,19 @@ pub(super) async fn delete(
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Delete, &tenant)?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
+    let at = state.clock.now();
     let change = Change {
         tenant: &caller.tenant,
         connection: id,
         actor: Actor::Principal(caller.principal),
         request_id: caller.request_id,
-        at: state.clock.now(),
+        at,
+        opens: None,
         settles: None,
     };
     let role = As::Tenant(&caller.tenant);
-    let changed =
-        state.store.change(role, change, |connection| connection.apply(Event::DeleteAsked)).await?;
+    let decide = |connection: &Connection| connection.apply(Event::DeleteAsked, Rules::at(at));
+    let changed = state.store.change(role, change, decide).await?;
     let Changed::Applied(connection) = changed else { return Err(ApiError::NotFound) };
     let is_done = connection.status == Status::Deleted;
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };

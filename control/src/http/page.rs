@@ -23,7 +23,24 @@ pub(super) fn failed(reason: Reason) -> impl IntoResponse {
             "You did not give access",
             "Nothing was connected. You can close this window, or start again in the application.",
         ),
-        Reason::ProviderError | Reason::Requested => page(
+        Reason::NotAuthorized | Reason::NoConnectionAfterCallback => page(
+            StatusCode::OK,
+            "The connection was not made",
+            "It was not finished in time. Go back to the application and start again.",
+        ),
+        Reason::AccountChanged => page(
+            StatusCode::OK,
+            "This is another account",
+            "Sign in with the account that was connected before. Go back to the application and start again.",
+        ),
+        Reason::ProviderError
+        | Reason::TokenExchangeFailed
+        | Reason::VaultRefused
+        | Reason::RefreshFailing
+        | Reason::RefreshFailed
+        | Reason::TokenRejected
+        | Reason::GoneAtVault
+        | Reason::Requested => page(
             StatusCode::OK,
             "The connection failed",
             "The provider reported an error. Go back to the application and start again.",

@@ -3,7 +3,7 @@
 use super::{ApiError, AppState, caller::Caller};
 use crate::{
     domain::{audit::Actor, connection::Status, provider::Provider, start::StartRequest},
-    store::NewConnection,
+    store::{NewAttempt, NewConnection},
 };
 use axum::{
     Json,
@@ -57,11 +57,13 @@ pub(super) async fn handler(
         .start(NewConnection {
             tenant: &caller.tenant,
             id,
-            attempt,
+            attempt: NewAttempt {
+                id: attempt,
+                state: &authorization.state,
+                deadline_at: expires_at,
+            },
             start: &start,
-            state: &authorization.state,
             at,
-            deadline_at: expires_at,
             actor: Actor::Principal(caller.principal),
             request_id: caller.request_id,
         })

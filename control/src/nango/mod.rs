@@ -52,6 +52,8 @@ pub struct Listed {
     pub attempt: AttemptId,
     pub id: NangoConnectionId,
     pub integration: IntegrationId,
+    /// Whether the vault knows of something wrong with it. Its token may still be good for a while.
+    pub has_errors: bool,
 }
 
 /// By which of its names a connection is looked up.

@@ -65,6 +65,13 @@ pub(super) struct ListRow {
     provider_config_key: String,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    #[serde(default)]
+    errors: Vec<ListedError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ListedError {
+    r#type: String,
 }
 
 impl ListRow {
@@ -80,6 +87,8 @@ impl ListRow {
             attempt: tag(tag::ATTEMPT)?.parse().ok()?,
             id: self.connection_id.parse().ok()?,
             integration: self.provider_config_key.parse().ok()?,
+            // Of type `sync` are those of a part of Nango that we do not use.
+            has_errors: self.errors.iter().any(|error| error.r#type == "auth"),
         })
     }
 }

@@ -6,7 +6,8 @@ use crate::{
     domain::{
         audit::Actor,
         connection::Connection,
-        transition::{Effect, Event},
+        event::{Event, Rules},
+        transition::Effect,
     },
     nango::{LookUp, NangoError},
     store::{As, Change, ClaimedJob, JobKind, Settled, StoreError},
@@ -67,16 +68,18 @@ impl Outbox {
     }
 
     async fn end_job(&self, job: &ClaimedJob, event: Option<Event>) -> Result<(), StoreError> {
+        let at = self.clock.now();
         let change = Change {
             tenant: &job.tenant,
             connection: job.connection,
             actor: Actor::Service,
             request_id: None,
-            at: self.clock.now(),
+            at,
+            opens: None,
             settles: Some(Settled::Job { id: job.id, lease: job.lease }),
         };
         let decide = |connection: &Connection| {
-            event.map_or(Effect::Unchanged, |event| connection.apply(event))
+            event.map_or(Effect::Unchanged, |event| connection.apply(event, Rules::at(at)))
         };
         self.store.change(As::Worker, change, decide).await?;
         Ok(())

@@ -39,6 +39,8 @@ pub struct Outbox {
     pub notifier: Arc<Notifier>,
     pub clock: Clock,
     pub mint: Mint,
+    /// Whether a reconnect may bring another upstream account.
+    pub may_change_account: bool,
 }
 
 /// What must be asked of the vault.

@@ -6,8 +6,8 @@ use crate::{
     domain::{
         audit::Actor,
         connection::{Connection, Status},
+        event::{Event, Refresh, Rules},
         profile::{Mapping, Profile},
-        transition::Event,
     },
     nango::{Listed, LookUp, NangoError},
     store::{As, Change, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
@@ -142,25 +142,33 @@ impl Outbox {
                 continue;
             };
             let profile = self.profile(&known, row).await;
-            let event = Event::Confirmed { attempt: row.attempt, vault: row.id.clone(), profile };
+            let event = Event::Listed {
+                attempt: row.attempt,
+                vault: row.id.clone(),
+                refresh: if row.has_errors { Refresh::Fails } else { Refresh::Works },
+                profile,
+            };
+            let at = self.clock.now();
+            let rules = Rules { at, may_change_account: self.may_change_account };
             let change = Change {
                 tenant: &row.tenant,
                 connection: row.connection,
                 actor: Actor::Vault,
                 request_id: None,
-                at: self.clock.now(),
+                at,
+                opens: None,
                 settles: is_last.then_some(settled),
             };
-            self.store.change(As::Worker, change, |connection| connection.apply(event)).await?;
+            let decide = |connection: &Connection| connection.apply(event, rules);
+            self.store.change(As::Worker, change, decide).await?;
         }
         Ok(())
     }
 
-    /// Who the user is, where that will be told now. Nobody waits for it longer than for the rest.
+    /// Who the user is, where an attempt succeeded. Nobody waits for it longer than for the rest.
     async fn profile(&self, known: &Connection, row: &Listed) -> Profile {
-        let will_activate =
-            known.status == Status::Pending && known.open_attempt == Some(row.attempt);
-        let Some(mapping) = Mapping::of(&known.provider).filter(|_| will_activate) else {
+        let is_awaited = known.open_attempt == Some(row.attempt);
+        let Some(mapping) = Mapping::of(&known.provider).filter(|_| is_awaited) else {
             return Profile::default();
         };
         match self.nango.profile(mapping, &row.integration, &row.id).await {

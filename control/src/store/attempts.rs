@@ -1,11 +1,23 @@
 //! Attempts: whose callback a state is, and how an attempt ends.
 
 use super::{As, Store, StoreError, read};
-use crate::domain::{callback::UnverifiedState, transition::AttemptEnd};
+use crate::domain::{
+    callback::{UnverifiedState, state_hash},
+    transition::AttemptEnd,
+};
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
+
+/// An attempt that was opened at the vault and is not yet kept.
+#[derive(Debug)]
+pub struct NewAttempt<'a> {
+    pub id: AttemptId,
+    /// The state in the authorisation URL.
+    pub state: &'a str,
+    pub deadline_at: DateTime<Utc>,
+}
 
 /// The attempt that a state belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +92,35 @@ pub(super) async fn mark_callback(
     .execute(&mut **tx)
     .await?;
     Ok(marked.rows_affected() == 1)
+}
+
+pub(super) async fn open_attempt(
+    tx: &mut Transaction<'static, Postgres>,
+    (tenant, connection): (&TenantId, ConnectionId),
+    new: &NewAttempt<'_>,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at)
+         VALUES ($1, $2, $3, 'open', $4, $5)",
+    )
+    .bind(tenant.as_str())
+    .bind(new.id.as_uuid())
+    .bind(connection.as_uuid())
+    .bind(at)
+    .bind(new.deadline_at)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO callback_states (state_hash, tenant_id, attempt_id, connection_id) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(state_hash(new.state).as_slice())
+    .bind(tenant.as_str())
+    .bind(new.id.as_uuid())
+    .bind(connection.as_uuid())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn end_attempt(

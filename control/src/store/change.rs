@@ -2,7 +2,7 @@
 
 use super::{
     As, Store, StoreError,
-    attempts::{end_attempt, find_attempt, mark_callback},
+    attempts::{NewAttempt, end_attempt, find_attempt, mark_callback, open_attempt},
     audit::AuditLine,
     jobs::{JobKind, end_job},
     later,
@@ -13,8 +13,9 @@ use crate::domain::{
     audit::{Actor, AuditAction},
     callback::UnverifiedState,
     connection::{Connection, Reason},
+    event::{Event, Rules},
     notification::{EventType, Notification},
-    transition::{Effect, Event, Transition},
+    transition::{Effect, Refused, Transition},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{
@@ -31,6 +32,8 @@ pub struct Change<'a> {
     pub actor: Actor,
     pub request_id: Option<String>,
     pub at: DateTime<Utc>,
+    /// What is to be kept of the attempt that the change opens.
+    pub opens: Option<NewAttempt<'a>>,
     /// The outbox's work that is done with this change.
     pub settles: Option<Settled>,
 }
@@ -48,6 +51,8 @@ pub enum Changed {
     /// As the connection stands now.
     Applied(Box<Connection>),
     NotFound,
+    /// It cannot be done to the connection as it stands; nothing was written.
+    Refused(Refused),
     /// Another worker holds the work by now; nothing was written.
     LeaseLost,
 }
@@ -65,6 +70,9 @@ impl Store {
             return Ok(Changed::NotFound);
         };
         let effect = decide(&before);
+        if let Effect::Refused(refused) = effect {
+            return Ok(Changed::Refused(refused));
+        }
         let connection = self.carry_out(&mut tx, &change, before, effect).await?;
         if let Some(settled) = change.settles
             && !settle(&mut tx, settled, change.at).await?
@@ -94,13 +102,15 @@ impl Store {
         if !mark_callback(&mut tx, &found, at).await? {
             return Ok(false);
         }
-        let effect = before.apply(Event::CallbackFailed { attempt: found.attempt, reason });
+        let event = Event::CallbackFailed { attempt: found.attempt, reason };
+        let effect = before.apply(event, Rules::at(at));
         let change = Change {
             tenant: &found.tenant,
             connection: found.connection,
             actor: Actor::Browser,
             request_id,
             at,
+            opens: None,
             settles: None,
         };
         self.carry_out(&mut tx, &change, before, effect).await?;
@@ -116,7 +126,12 @@ impl Store {
         effect: Effect,
     ) -> Result<Connection, StoreError> {
         match effect {
-            Effect::Unchanged => Ok(before),
+            Effect::Unchanged | Effect::Refused(_) => Ok(before),
+            Effect::Noted(doubts) => {
+                let after = Connection { doubts, ..before };
+                update(tx, &after).await?;
+                Ok(after)
+            }
             Effect::Changed(transition) => {
                 self.write_transition(tx, change, before, transition).await
             }
@@ -140,37 +155,28 @@ impl Store {
         before: Connection,
         transition: Transition,
     ) -> Result<Connection, StoreError> {
-        let Transition { status, reason, attempt_ended, confirmed, audit, event, empties_vault } =
-            transition;
-        let reason = reason.map(Reason::as_str);
-        let mut after = before;
-        if after.status != status {
-            after.since = change.at;
-        }
-        after.status = status;
-        after.reason = reason.map(str::to_owned);
-        after.version = after.version.saturating_add(1);
-        let attempt = after.open_attempt;
-        if let Some((vault, profile)) = confirmed {
-            after.vault = Some(vault);
-            after.profile = profile;
-            after.checked_at = Some(change.at);
-        }
-        if let Some(end) = attempt_ended
-            && let Some(attempt) = after.open_attempt.take()
+        let was_open = before.open_attempt;
+        let after = before.after(&transition, change.at);
+        if let Some((end, reason)) = transition.attempt_ended
+            && let Some(attempt) = was_open
         {
-            end_attempt(tx, &after.tenant, attempt, end, reason).await?;
+            end_attempt(tx, &after.tenant, attempt, end, reason.map(Reason::as_str)).await?;
         }
-        if event.is_some() {
-            after.sequence = after.sequence.saturating_add(1);
+        if let Some(opened) = transition.attempt_opened {
+            let Some(new) = change.opens.as_ref().filter(|new| new.id == opened) else {
+                return Err(StoreError::Corrupt(format!("attempt {opened} is not described")));
+            };
+            open_attempt(tx, (&after.tenant, after.id), new, change.at).await?;
         }
         update(tx, &after).await?;
-        let detail = serde_json::json!({ "reason": reason, "attempt": attempt });
-        self.write_audit(tx, change.audit(audit), detail).await?;
-        if let Some(event) = event {
-            self.write_event(tx, &after, event, change.at).await?;
+        let told_reason = transition.told_reason(after.reason.as_deref());
+        let attempt = after.open_attempt.or(was_open);
+        let detail = serde_json::json!({ "reason": told_reason, "attempt": attempt });
+        self.write_audit(tx, change.audit(transition.audit), detail).await?;
+        if let Some(event) = transition.event {
+            self.write_event(tx, &after, (event, told_reason), change.at).await?;
         }
-        for wait in empties_vault {
+        for wait in transition.empties_vault {
             let due_at = later(change.at, *wait);
             self.write_job(tx, &after, JobKind::DeleteConnection, due_at).await?;
         }
@@ -183,7 +189,7 @@ impl Store {
         &self,
         tx: &mut Transaction<'static, Postgres>,
         after: &Connection,
-        event: EventType,
+        event: (EventType, Option<&str>),
         at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let event_id = self.mint.id(EventId::from_parts);
@@ -198,7 +204,7 @@ impl Store {
         .bind(event_id.as_uuid())
         .bind(after.id.as_uuid())
         .bind(after.sequence)
-        .bind(event.as_str())
+        .bind(event.0.as_str())
         .bind(at)
         .bind(body)
         .execute(&mut **tx)
@@ -242,7 +248,7 @@ async fn update(
     sqlx::query(
         "UPDATE connections SET status = $3, reason = $4, since = $5, checked_at = $6, version = $7, sequence = $8,
             open_attempt_id = $9, nango_connection_id = $10, provider_account_id = $11, display_name = $12,
-            username = $13, avatar = $14
+            username = $13, avatar = $14, missing_since = $15, refresh_failing_since = $16, rejected_since = $17
          WHERE tenant_id = $1 AND connection_id = $2",
     )
     .bind(after.tenant.as_str())
@@ -259,6 +265,9 @@ async fn update(
     .bind(after.profile.display_name.as_deref())
     .bind(after.profile.username.as_deref())
     .bind(after.profile.avatar.as_deref())
+    .bind(after.doubts.missing_since)
+    .bind(after.doubts.refresh_failing_since)
+    .bind(after.doubts.rejected_since)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -1,10 +1,14 @@
 //! Connections: the rows, and how a new one comes to be.
 
-use super::{As, Store, StoreError, audit::AuditLine, read};
+use super::{
+    As, Store, StoreError,
+    attempts::{NewAttempt, open_attempt},
+    audit::AuditLine,
+    read,
+};
 use crate::domain::{
     audit::{Actor, AuditAction},
-    callback::state_hash,
-    connection::{Connection, Status},
+    connection::{Connection, Doubts, Status},
     profile::Profile,
     start::Start,
 };
@@ -18,12 +22,9 @@ use uuid::Uuid;
 pub struct NewConnection<'a> {
     pub tenant: &'a TenantId,
     pub id: ConnectionId,
-    pub attempt: AttemptId,
+    pub attempt: NewAttempt<'a>,
     pub start: &'a Start,
-    /// The state in the authorisation URL.
-    pub state: &'a str,
     pub at: DateTime<Utc>,
-    pub deadline_at: DateTime<Utc>,
     pub actor: Actor,
     pub request_id: Option<String>,
 }
@@ -49,6 +50,9 @@ struct Row {
     display_name: Option<String>,
     username: Option<String>,
     avatar: Option<String>,
+    missing_since: Option<DateTime<Utc>>,
+    refresh_failing_since: Option<DateTime<Utc>>,
+    rejected_since: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
 
@@ -82,6 +86,11 @@ impl TryFrom<Row> for Connection {
                 username: row.username,
                 avatar: row.avatar,
             },
+            doubts: Doubts {
+                missing_since: row.missing_since,
+                refresh_failing_since: row.refresh_failing_since,
+                rejected_since: row.rejected_since,
+            },
             created_at: row.created_at,
         })
     }
@@ -93,7 +102,8 @@ macro_rules! select {
         concat!(
             "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since, checked_at,
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
-                 provider_account_id, display_name, username, avatar, created_at
+                 provider_account_id, display_name, username, avatar, missing_since, refresh_failing_since,
+                 rejected_since, created_at
              FROM connections WHERE tenant_id = $1 AND connection_id = $2",
             $suffix
         )
@@ -152,8 +162,7 @@ impl Store {
 
     /// Keeps a start: connection, attempt, state and audit line, in one transaction.
     pub async fn start(&self, new: NewConnection<'_>) -> Result<(), StoreError> {
-        let NewConnection { tenant, id, attempt, start, state, at, deadline_at, actor, request_id } =
-            new;
+        let NewConnection { tenant, id, attempt, start, at, actor, request_id } = new;
         let mut tx = self.begin(As::Tenant(tenant)).await?;
         sqlx::query(
             "INSERT INTO connections (tenant_id, connection_id, sub, provider, integration_id, status, since, version,
@@ -166,31 +175,12 @@ impl Store {
         .bind(start.provider.as_str())
         .bind(start.integration.as_str())
         .bind(at)
-        .bind(attempt.as_uuid())
+        .bind(attempt.id.as_uuid())
         .bind(&start.scopes)
         .bind(&start.metadata)
         .execute(&mut *tx)
         .await?;
-        sqlx::query(
-            "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at)
-             VALUES ($1, $2, $3, 'open', $4, $5)",
-        )
-        .bind(tenant.as_str())
-        .bind(attempt.as_uuid())
-        .bind(id.as_uuid())
-        .bind(at)
-        .bind(deadline_at)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "INSERT INTO callback_states (state_hash, tenant_id, attempt_id, connection_id) VALUES ($1, $2, $3, $4)",
-        )
-        .bind(state_hash(state).as_slice())
-        .bind(tenant.as_str())
-        .bind(attempt.as_uuid())
-        .bind(id.as_uuid())
-        .execute(&mut *tx)
-        .await?;
+        open_attempt(&mut tx, (tenant, id), &attempt, at).await?;
         let audit = AuditLine {
             tenant,
             connection: id,

@@ -19,6 +19,7 @@ use sqlx::{
 };
 use std::time::Duration;
 
+pub use attempts::NewAttempt;
 pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};

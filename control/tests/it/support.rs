@@ -34,6 +34,23 @@ pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
 pub const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const PUBLIC_URL: &str = "https://connections.example";
 
+const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
+const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
+
+/// A stand-in that does what is asked of it.
+fn nango(callback_url: &str) -> Settings {
+    Settings {
+        secret_key: SECRET_KEY.to_owned(),
+        profile_key: PROFILE_KEY.to_owned(),
+        signing_keys: KeyRing::parse(b"0123456789abcdef").unwrap(),
+        callback_url: callback_url.to_owned(),
+        integrations: vec!["github-dev".to_owned()],
+        trusted_ca: None,
+        enforces_cookie: false,
+        manners: Manners::KIND,
+    }
+}
+
 pub struct TestApp {
     pub router: Router,
     pub outbox: Outbox,
@@ -68,23 +85,7 @@ impl TestApp {
 
     /// An app whose Nango is set up with this callback URL.
     pub async fn start_with(pool: PgPool, nangos_callback_url: &str) -> Self {
-        let secret_key = "11111111-1111-4111-8111-111111111111";
-        let profile_key = "22222222-2222-4222-8222-222222222222";
-        let nango = StandIn::start(
-            Settings {
-                secret_key: secret_key.to_owned(),
-                profile_key: profile_key.to_owned(),
-                signing_keys: KeyRing::parse(b"0123456789abcdef").unwrap(),
-                callback_url: nangos_callback_url.to_owned(),
-                integrations: vec!["github-dev".to_owned()],
-                trusted_ca: None,
-                enforces_cookie: false,
-                manners: Manners::KIND,
-            },
-            0,
-        )
-        .await
-        .unwrap();
+        let nango = StandIn::start(nango(nangos_callback_url), 0).await.unwrap();
         let receiver = Arc::<Mutex<Receiver>>::default();
         let destination = listen(Arc::clone(&receiver)).await;
         let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
@@ -94,8 +95,8 @@ impl TestApp {
             NangoClient::new(NangoConfig {
                 api_url: nango.url().parse().unwrap(),
                 public_url: nango.url().parse().unwrap(),
-                secret_key: secret_key.into(),
-                profile_key: Some(profile_key.into()),
+                secret_key: SECRET_KEY.into(),
+                profile_key: Some(PROFILE_KEY.into()),
                 callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
                 instance: "test".to_owned(),
             })
@@ -118,8 +119,14 @@ impl TestApp {
             clock: clock.clone(),
             mint: mint.clone(),
         };
-        let outbox =
-            Outbox { store: store.clone(), nango: client, notifier, clock: clock.clone(), mint };
+        let outbox = Outbox {
+            store: store.clone(),
+            nango: client,
+            notifier,
+            clock: clock.clone(),
+            mint,
+            may_change_account: false,
+        };
         let router = router(state);
         Self { router, outbox, store, pool, nango, clock, receiver, is_finished: false }
     }

@@ -1,0 +1,333 @@
+//! What each event changes in each state: the table of a connection's life.
+//!
+//! The vault repeats itself, and reorders and loses what it says, so that an event which already happened
+//! changes nothing, a success that comes too late is undone at the vault, and nothing bad is believed that
+//! was seen once.
+
+#[cfg(test)]
+mod interleavings;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    audit::AuditAction,
+    connection::{Connection, Doubts, Reason, Status},
+    event::{Event, Refresh, Rules},
+    notification::EventType,
+    profile::Profile,
+    transition::{AttemptEnd, Effect, NewReason, Refused, Transition},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::id::{AttemptId, NangoConnectionId};
+use std::time::Duration;
+
+/// A browser that was sent on to Nango before the deletion may still make a connection there, and its
+/// webhook may be lost. So the vault is looked at again: soon, and after Nango's cookie has expired.
+const LOOK_AFTER_DELETION: [Duration; 2] = [Duration::from_mins(2), Duration::from_mins(65)];
+
+/// What is missing must be missing twice: the vault reads a replica, and moves rows.
+const MISSING_FOR: TimeDelta = TimeDelta::seconds(60);
+/// A provider's outage looks like a revoked credential, and is over sooner.
+const REFRESH_FAILING_FOR: TimeDelta = TimeDelta::hours(1);
+/// One answer 401 may be a provider's bad minute.
+const REJECTED_FOR: TimeDelta = TimeDelta::seconds(60);
+
+use Status::{Active, Deleted, Deleting, Expired, Failed, NeedsReauth, Pending};
+
+impl Connection {
+    /// What `event` does to this connection.
+    pub fn apply(&self, event: Event, rules: Rules) -> Effect {
+        match event {
+            Event::CallbackFailed { attempt, reason } => self.attempt_failed(attempt, reason),
+            Event::Listed { attempt, vault, refresh, profile } => match self.status {
+                Pending if self.open_attempt == Some(attempt) => {
+                    activated(vault, refresh, profile, rules)
+                }
+                Active | NeedsReauth if self.vault.as_ref() == Some(&vault) => {
+                    if self.open_attempt == Some(attempt) {
+                        self.reauthorized(vault, refresh, profile, rules)
+                    } else {
+                        self.seen(refresh, rules)
+                    }
+                }
+                Pending | Active | NeedsReauth | Failed | Expired | Deleting | Deleted => {
+                    Effect::Extra(vault)
+                }
+            },
+            Event::Missing => self.missing(rules),
+            Event::Probed { is_taken, profile } => self.probed(is_taken, profile, rules),
+            Event::DeadlinePassed { attempt, was_called_back } => {
+                self.deadline_passed(attempt, was_called_back)
+            }
+            Event::Reconnected { attempt } => self.reconnected(attempt),
+            Event::DeleteAsked => self.delete_asked(),
+            Event::VaultEmptied => match self.status {
+                Deleting => Effect::Changed(deleted(Reason::Requested)),
+                Pending | Active | NeedsReauth | Failed | Expired | Deleted => Effect::Unchanged,
+            },
+        }
+    }
+
+    fn attempt_failed(&self, attempt: AttemptId, reason: Reason) -> Effect {
+        if self.open_attempt != Some(attempt) {
+            return Effect::Unchanged;
+        }
+        let ended = Some((AttemptEnd::Failed, Some(reason)));
+        match self.status {
+            Pending => Effect::Changed(Transition {
+                reason: NewReason::Now(reason),
+                attempt_ended: ended,
+                event: Some(EventType::Failed),
+                ..Transition::to(Failed, AuditAction::Failed)
+            }),
+            Active | NeedsReauth => self.reauthorization_failed(AttemptEnd::Failed, reason),
+            Failed | Expired | Deleting | Deleted => Effect::Unchanged,
+        }
+    }
+
+    /// The attempt failed; the connection is what it was before.
+    fn reauthorization_failed(&self, end: AttemptEnd, reason: Reason) -> Effect {
+        Effect::Changed(Transition {
+            attempt_ended: Some((end, Some(reason))),
+            event: Some(EventType::ReauthorizationFailed),
+            ..self.staying(AuditAction::ReauthorizationFailed)
+        })
+    }
+
+    /// A transition that changes neither status nor reason.
+    fn staying(&self, audit: AuditAction) -> Transition {
+        Transition {
+            reason: NewReason::Kept,
+            doubts: self.doubts,
+            ..Transition::to(self.status, audit)
+        }
+    }
+
+    fn reauthorized(
+        &self,
+        vault: NangoConnectionId,
+        refresh: Refresh,
+        profile: Profile,
+        rules: Rules,
+    ) -> Effect {
+        let is_known = profile.account_id.is_some();
+        if !is_known && self.is_because(Reason::AccountChanged) {
+            // Only the right account mends it; the next look may say whose it is.
+            return Effect::Unchanged;
+        }
+        if self.is_of_another_account(&profile) && !rules.may_change_account {
+            // The vault has the other account's credential by now; ours is gone.
+            return Effect::Changed(Transition {
+                reason: NewReason::Now(Reason::AccountChanged),
+                attempt_ended: Some((AttemptEnd::Failed, Some(Reason::AccountChanged))),
+                event: Some(EventType::NeedsReauth),
+                ..Transition::to(NeedsReauth, AuditAction::AccountChanged)
+            });
+        }
+        Effect::Changed(Transition {
+            attempt_ended: Some((AttemptEnd::Done, None)),
+            confirmed: Some(vault),
+            profile: is_known.then_some(profile),
+            audit: AuditAction::Reauthorized,
+            event: Some(EventType::Reauthorized),
+            ..in_use(refresh, rules.at)
+        })
+    }
+
+    fn is_because(&self, reason: Reason) -> bool {
+        self.reason.as_deref() == Some(reason.as_str())
+    }
+
+    fn is_of_another_account(&self, profile: &Profile) -> bool {
+        let known = self.profile.account_id.as_ref();
+        known.zip(profile.account_id.as_ref()).is_some_and(|(known, seen)| known != seen)
+    }
+
+    /// The vault lists what is bound here.
+    fn seen(&self, refresh: Refresh, rules: Rules) -> Effect {
+        let doubts = Doubts { missing_since: None, ..self.doubts };
+        match (self.status, refresh) {
+            (Active, Refresh::Works) if self.is_because(Reason::RefreshFailing) => {
+                Effect::Changed(Transition {
+                    doubts: Doubts { refresh_failing_since: None, ..doubts },
+                    ..Transition::to(Active, AuditAction::RefreshWorks)
+                })
+            }
+            (NeedsReauth, Refresh::Works) if self.is_because(Reason::RefreshFailed) => {
+                Effect::Changed(recovered())
+            }
+            (Active, Refresh::Fails | Refresh::FailsWithMany)
+                if doubts.refresh_failing_since.is_none() =>
+            {
+                Effect::Changed(refresh_failing(doubts, rules.at))
+            }
+            (Active, Refresh::Fails)
+                if lasted(doubts.refresh_failing_since, REFRESH_FAILING_FOR, rules.at) =>
+            {
+                Effect::Changed(needs_reauth(Reason::RefreshFailed))
+            }
+            (_, _) => self.noted(doubts),
+        }
+    }
+
+    fn noted(&self, doubts: Doubts) -> Effect {
+        if doubts == self.doubts { Effect::Unchanged } else { Effect::Noted(doubts) }
+    }
+
+    fn missing(&self, rules: Rules) -> Effect {
+        match self.status {
+            Active | NeedsReauth if lasted(self.doubts.missing_since, MISSING_FOR, rules.at) => {
+                let attempt_ended = self.open_attempt.map(|_| (AttemptEnd::Superseded, None));
+                Effect::Changed(Transition { attempt_ended, ..deleted(Reason::GoneAtVault) })
+            }
+            Active | NeedsReauth => {
+                let missing_since = self.doubts.missing_since.or(Some(rules.at));
+                self.noted(Doubts { missing_since, ..self.doubts })
+            }
+            Pending | Failed | Expired | Deleting | Deleted => Effect::Unchanged,
+        }
+    }
+
+    fn probed(&self, is_taken: bool, profile: Profile, rules: Rules) -> Effect {
+        let since = self.doubts.rejected_since;
+        let is_anothers = self.is_of_another_account(&profile) && !rules.may_change_account;
+        match (self.status, is_taken) {
+            (Active, false) if lasted(since, REJECTED_FOR, rules.at) => {
+                Effect::Changed(needs_reauth(Reason::TokenRejected))
+            }
+            (Active, false) => {
+                let rejected_since = since.or(Some(rules.at));
+                self.noted(Doubts { rejected_since, ..self.doubts })
+            }
+            // A reconnect that nobody waited for brought it.
+            (Active, true) if is_anothers => Effect::Changed(needs_reauth(Reason::AccountChanged)),
+            (NeedsReauth, true) if self.is_because(Reason::TokenRejected) && !is_anothers => {
+                let profile = profile.account_id.is_some().then_some(profile);
+                Effect::Changed(Transition { profile, ..recovered() })
+            }
+            (Active, true) => {
+                let doubts = Doubts { rejected_since: None, ..self.doubts };
+                if profile.account_id.is_some() && profile != self.profile {
+                    Effect::Changed(Transition {
+                        profile: Some(profile),
+                        doubts,
+                        event: Some(EventType::Updated),
+                        ..self.staying(AuditAction::Updated)
+                    })
+                } else {
+                    self.noted(doubts)
+                }
+            }
+            (Pending | NeedsReauth | Failed | Expired | Deleting | Deleted, _) => Effect::Unchanged,
+        }
+    }
+
+    fn deadline_passed(&self, attempt: AttemptId, was_called_back: bool) -> Effect {
+        if self.open_attempt != Some(attempt) {
+            return Effect::Unchanged;
+        }
+        match (self.status, was_called_back) {
+            (Pending, false) => Effect::Changed(Transition {
+                reason: NewReason::Now(Reason::NotAuthorized),
+                attempt_ended: Some((AttemptEnd::Expired, Some(Reason::NotAuthorized))),
+                event: Some(EventType::Expired),
+                ..Transition::to(Expired, AuditAction::Expired)
+            }),
+            (Pending, true) => self.attempt_failed(attempt, Reason::NoConnectionAfterCallback),
+            (Active | NeedsReauth, false) => {
+                self.reauthorization_failed(AttemptEnd::Expired, Reason::NotAuthorized)
+            }
+            (Active | NeedsReauth, true) => {
+                let reason = Reason::NoConnectionAfterCallback;
+                self.reauthorization_failed(AttemptEnd::Failed, reason)
+            }
+            (Failed | Expired | Deleting | Deleted, _) => Effect::Unchanged,
+        }
+    }
+
+    fn reconnected(&self, attempt: AttemptId) -> Effect {
+        let attempt_ended = self.open_attempt.map(|_| (AttemptEnd::Superseded, None));
+        let opened = |transition: Transition| {
+            let attempt_opened = Some(attempt);
+            Effect::Changed(Transition { attempt_ended, attempt_opened, ..transition })
+        };
+        match self.status {
+            Pending | Failed | Expired => {
+                opened(Transition::to(Pending, AuditAction::ReconnectAsked))
+            }
+            Active | NeedsReauth => opened(self.staying(AuditAction::ReconnectAsked)),
+            Deleting => Effect::Refused(Refused::BeingDeleted),
+            Deleted => Effect::Refused(Refused::Deleted),
+        }
+    }
+
+    fn delete_asked(&self) -> Effect {
+        match self.status {
+            Pending | Active | NeedsReauth | Failed | Expired => Effect::Changed(Transition {
+                reason: NewReason::Now(Reason::Requested),
+                attempt_ended: self.open_attempt.map(|_| (AttemptEnd::Superseded, None)),
+                empties_vault: &[Duration::ZERO],
+                ..Transition::to(Deleting, AuditAction::DeleteAsked)
+            }),
+            Deleting | Deleted => Effect::Unchanged,
+        }
+    }
+}
+
+fn activated(vault: NangoConnectionId, refresh: Refresh, profile: Profile, rules: Rules) -> Effect {
+    Effect::Changed(Transition {
+        attempt_ended: Some((AttemptEnd::Done, None)),
+        confirmed: Some(vault),
+        profile: Some(profile),
+        event: Some(EventType::Activated),
+        ..in_use(refresh, rules.at)
+    })
+}
+
+/// Active, with what the vault says of refreshing.
+fn in_use(refresh: Refresh, at: DateTime<Utc>) -> Transition {
+    match refresh {
+        Refresh::Works => Transition::to(Active, AuditAction::Activated),
+        Refresh::Fails | Refresh::FailsWithMany => {
+            Transition { audit: AuditAction::Activated, ..refresh_failing(Doubts::NONE, at) }
+        }
+    }
+}
+
+/// Still of use, perhaps; nobody need act yet, so that nobody is told.
+fn refresh_failing(doubts: Doubts, at: DateTime<Utc>) -> Transition {
+    Transition {
+        reason: NewReason::Now(Reason::RefreshFailing),
+        doubts: Doubts { refresh_failing_since: Some(at), ..doubts },
+        ..Transition::to(Active, AuditAction::RefreshFailing)
+    }
+}
+
+fn needs_reauth(reason: Reason) -> Transition {
+    Transition {
+        reason: NewReason::Now(reason),
+        event: Some(EventType::NeedsReauth),
+        ..Transition::to(NeedsReauth, AuditAction::NeedsReauth)
+    }
+}
+
+fn recovered() -> Transition {
+    Transition {
+        event: Some(EventType::Recovered),
+        ..Transition::to(Active, AuditAction::Recovered)
+    }
+}
+
+fn deleted(reason: Reason) -> Transition {
+    Transition {
+        reason: NewReason::Now(reason),
+        event: Some(EventType::Deleted),
+        empties_vault: &LOOK_AFTER_DELETION,
+        ..Transition::to(Deleted, AuditAction::Deleted)
+    }
+}
+
+/// Whether something was so at `since`, and long enough ago.
+fn lasted(since: Option<DateTime<Utc>>, least: TimeDelta, at: DateTime<Utc>) -> bool {
+    since.is_some_and(|since| at.signed_duration_since(since) >= least)
+}
