@@ -71,10 +71,12 @@ impl<'a> Head<'a> {
         self.headers.iter().filter(move |header| header.0 == name).map(|header| header.1)
     }
 
-    /// As Envoy decides it: an `Upgrade` that its `Connection` does not name is a header like any other.
+    /// An `Upgrade` that its `Connection` does not name is a header like any other.
     fn is_upgrade(&self) -> bool {
-        let names_upgrade =
-            |value: &[u8]| value.to_ascii_lowercase().windows(7).any(|w| w == b"upgrade");
+        let names_upgrade = |value: &[u8]| {
+            let mut names = value.split(|byte| *byte == b',');
+            names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        };
         let is_upgrade_1 =
             self.all("upgrade").next().is_some() && self.all("connection").any(names_upgrade);
         is_upgrade_1 || self.all(":protocol").next().is_some()

@@ -228,7 +228,7 @@ async fn start_envoy(
         assertion_keys: coordinates.assertion_key.clone(),
     };
     Envoy::prepare(folder, &tools.filter, addresses, pki, &secrets)?;
-    Envoy::start(&tools.envoy, folder, addresses).await
+    Envoy::start(&tools.envoy, folder, addresses, &[]).await
 }
 
 async fn start_nango(

@@ -29,8 +29,8 @@ pub use health::Probed;
 /// The largest body of a call by a client application.
 const CALL_BYTES_MAX: usize = 64 << 10;
 
-/// The largest webhook. The edge's policy is stricter or equal.
-const WEBHOOK_BYTES_MAX: usize = 1 << 20;
+/// The largest webhook. The edge's policy is stricter, for its route holds no more than this.
+const WEBHOOK_BYTES_MAX: usize = 2 << 20;
 
 /// What handlers work with.
 #[derive(Debug, Clone)]

@@ -67,11 +67,13 @@ impl Envoy {
         program: &Path,
         folder: &Path,
         addresses: Addresses,
+        environment: &[(&str, String)],
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command
             .arg("-c")
             .arg(configuration::main_file(folder))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             // Shared memory for hot restarts has one name per id; two sandboxes must not share it.
             .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"])
             // The logger `config` would write out the keys at debug level; envoy/README.md says so too.

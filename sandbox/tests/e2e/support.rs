@@ -34,6 +34,8 @@ pub const SIGNATURE: &str = "x-nango-hmac-sha256";
 pub struct Prepared {
     pub pki: Pki,
     pub secrets: EdgeSecrets,
+    /// Variables of Envoy's.
+    pub environment: Vec<(&'static str, String)>,
     tools: Tools,
     recorder: Recorder,
     addresses: Addresses,
@@ -56,7 +58,8 @@ impl Prepared {
         };
         let secrets =
             EdgeSecrets { webhook_keys: secrets::nango_key(), assertion_keys: secrets::hex() };
-        let prepared = Self { pki, secrets, tools, recorder, addresses, folder };
+        let environment = Vec::new();
+        let prepared = Self { pki, secrets, environment, tools, recorder, addresses, folder };
         let filter = &prepared.tools.filter;
         Envoy::prepare(
             &prepared.envoy_folder(),
@@ -92,9 +95,9 @@ impl Prepared {
     }
 
     pub async fn start(self) -> Edge {
-        let Self { pki, secrets, tools, recorder, addresses, folder } = self;
-        let envoy =
-            Envoy::start(&tools.envoy, &folder.path().join("envoy"), addresses).await.unwrap();
+        let Self { pki, secrets, environment, tools, recorder, addresses, folder } = self;
+        let envoy = folder.path().join("envoy");
+        let envoy = Envoy::start(&tools.envoy, &envoy, addresses, &environment).await.unwrap();
         let EdgeSecrets { webhook_keys, assertion_keys } = secrets;
         Edge { envoy, recorder, pki, webhook_keys, assertion_keys, _folder: folder }
     }

@@ -48,7 +48,7 @@ fn what_is_shipped_loads_without_a_warning() {
 {public}: loads
   listener        public
   version         1
-  webhooks        at most 1048576 bytes
+  webhooks        at most 262144 bytes
   webhook keys    filter state edge.webhook_keys
   assertion keys  filter state edge.assertion_keys
 "

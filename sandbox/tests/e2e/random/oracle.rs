@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 /// Checks one request that reached control.
 ///
-/// `signed` are the bodies that a key of Nango's signed.
+/// `signed` are the bodies that a key of Nango's signed; no two requests have the same.
 pub fn check(edge: &Edge, signed: &HashSet<Vec<u8>>, recorded: &Recorded) -> anyhow::Result<()> {
     let one = |name| recorded.all(name).first().copied();
     let (principal, tenant) = (one("x-connections-principal"), one("x-connections-tenant"));
@@ -20,6 +20,7 @@ pub fn check(edge: &Edge, signed: &HashSet<Vec<u8>>, recorded: &Recorded) -> any
         }
         (None, ["webhooks", "nango"]) => {
             ensure!(recorded.method == "POST", "a webhook by {}", recorded.method);
+            ensure!(one("x-connections-webhook-key").is_some(), "no key vouches for it");
             // A body that is cut off on its way never was one: the stream ends in an error.
             let body = recorded.body.as_ref();
             ensure!(body.is_some_and(|body| signed.contains(body)), "nobody signed {body:?}");

@@ -10,7 +10,7 @@ use crate::support::{Http, Sending};
 const BODY: &[u8] = br#"{"type":"auth","from":"nango"}"#;
 
 /// The limit in `envoy/ecds/edge-public.yaml`.
-const LIMIT: usize = 1_048_576;
+const LIMIT: usize = 262_144;
 
 fn whole(rule: &'static str) -> Row {
     Row::webhook(rule, Sending::Whole, BODY)

@@ -71,10 +71,12 @@ impl World {
                 Ok(())
             }),
             Self::Environment => {
-                let environment = json!({ "key_values": {
-                    "WEBHOOK_KEYS": edge.secrets.webhook_keys,
-                    "ASSERTION_KEYS": edge.secrets.assertion_keys,
-                } });
+                // Values in the file would show in Envoy's config dump.
+                let environment = json!({ "host_env_keys": ["WEBHOOK_KEYS", "ASSERTION_KEYS"] });
+                edge.environment = vec![
+                    ("WEBHOOK_KEYS", edge.secrets.webhook_keys.clone()),
+                    ("ASSERTION_KEYS", edge.secrets.assertion_keys.clone()),
+                ];
                 configuration::adjust_filter(&edge.envoy_folder(), "public", |filter| {
                     let vm = filter.pointer_mut("/resources/0/typed_config/config/vm_config");
                     vm.unwrap()["environment_variables"] = environment;
@@ -85,7 +87,7 @@ impl World {
                     "public",
                     &json!({ "version": "1", "listener": "public",
                         "assertionKeys": { "environment": "ASSERTION_KEYS" },
-                        "webhook": { "keys": { "environment": "WEBHOOK_KEYS" }, "maxBodyBytes": 1_048_576 } }),
+                        "webhook": { "keys": { "environment": "WEBHOOK_KEYS" }, "maxBodyBytes": 262_144 } }),
                 );
             }
             Self::Keyless => edge.secret("webhook-keys", "-"),
