@@ -1,9 +1,12 @@
 //! The sandbox changes addresses and file paths in `envoy.yaml`, by name, and nothing else; the limits
 //! too, where a load is to reach the filter.
 
-use sandbox::envoy::{
-    Addresses,
-    configuration::{localize, raise_limits, read_configuration},
+use sandbox::{
+    envoy::{
+        Addresses,
+        configuration::{localize, raise_limits, read_configuration},
+    },
+    workspace,
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, path::Path};
@@ -90,7 +93,51 @@ fn raised_limits_are_the_limits_and_nothing_else() {
     ];
     expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/0/typed_config")));
     expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/3/typed_config")));
-    expected.extend(bucket(&format!("{public}/1/typed_config/http_filters/1/typed_config")));
+    expected.extend(bucket(&format!("{public}/1/typed_config/http_filters/0/typed_config")));
     expected.extend(bucket(&format!("{public}/1/typed_config/{webhook}")));
     assert_eq!(found, BTreeSet::from_iter(expected));
+}
+
+/// The operator's page says what ships: each row of its table that names a setting with a plain value.
+#[test]
+fn the_operators_page_has_the_values_that_ship() {
+    let page = workspace::envoy_folder().join("README.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let configuration = read_configuration().unwrap();
+    let mut compared = 0;
+    for line in page.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, setting, clients, public, ..] = cells.as_slice() else { continue };
+        let Some(setting) = setting.strip_prefix('`').and_then(|it| it.strip_suffix('`')) else {
+            continue;
+        };
+        for (index, told) in [clients, public].into_iter().enumerate() {
+            let mut found = BTreeSet::new();
+            values_of(&configuration["static_resources"]["listeners"][index], setting, &mut found);
+            let told = if *told == "yes" { "true" } else { told };
+            let is_plain = told.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if is_plain && !found.is_empty() {
+                assert!(found.contains(told), "{setting} is {found:?} and not {told:?}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 30, "only {compared} values were compared");
+}
+
+/// Every value that a field of this name has, as text.
+fn values_of(within: &Value, field: &str, found: &mut BTreeSet<String>) {
+    match within {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if name == field && !value.is_object() && !value.is_array() {
+                    found.insert(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                } else {
+                    values_of(value, field, found);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| values_of(item, field, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

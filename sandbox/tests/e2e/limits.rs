@@ -1,6 +1,6 @@
 //! Limits and overload: nobody uses up another's share, and Nango never gets a 4xx for load.
 //!
-//! Each test makes one limit small enough to be met; `envoy_config.rs` holds that what ships has it.
+//! Each test makes one limit that ships small enough to be met.
 
 use crate::{
     load::{call, webhook},
@@ -21,6 +21,12 @@ const SOON: Duration = Duration::from_secs(20);
 /// Three requests, and then none for an hour.
 fn small_bucket() -> Value {
     json!({ "max_tokens": 3, "tokens_per_fill": 3, "fill_interval": "3600s" })
+}
+
+/// Changes a limit; one that does not ship cannot be.
+fn shrink(within: &mut Value, field: &str, limit: impl Into<Value>) {
+    let limits = within.as_object_mut().unwrap();
+    assert!(limits.insert(field.to_owned(), limit.into()).is_some(), "{field} does not ship");
 }
 
 async fn edge(change: impl FnOnce(&mut Value) -> anyhow::Result<()>) -> Edge {
@@ -47,7 +53,7 @@ fn told(answer: &Answer) -> (u16, String, &str) {
 async fn a_tenant_has_a_share_that_only_its_granted_callers_use_up() {
     let edge = edge(|configuration| {
         let limiter = filter(listener(configuration, "clients")?, "per-tenant")?;
-        limiter["typed_config"]["descriptors"][0]["token_bucket"] = small_bucket();
+        shrink(&mut limiter["typed_config"]["descriptors"][0], "token_bucket", small_bucket());
         Ok(())
     })
     .await;
@@ -83,7 +89,7 @@ async fn a_tenant_has_a_share_that_only_its_granted_callers_use_up() {
 async fn an_address_has_a_share_and_what_it_uses_up_is_not_nangos() {
     let edge = edge(|configuration| {
         let limiter = filter(listener(configuration, "public")?, "per-address")?;
-        limiter["typed_config"]["descriptors"][0]["token_bucket"] = small_bucket();
+        shrink(&mut limiter["typed_config"]["descriptors"][0], "token_bucket", small_bucket());
         Ok(())
     })
     .await;
@@ -103,7 +109,7 @@ async fn too_many_webhooks_of_an_address_are_to_come_again() {
     let edge = edge(|configuration| {
         let webhook = route(listener(configuration, "public")?, "webhook")?;
         let limiter = &mut webhook["typed_per_filter_config"]["per-address"];
-        limiter["descriptors"][0]["token_bucket"] = small_bucket();
+        shrink(&mut limiter["descriptors"][0], "token_bucket", small_bucket());
         Ok(())
     })
     .await;
@@ -131,8 +137,8 @@ async fn who_sends_slowly_is_answered_and_nango_is_told_to_come_again() {
     let edge = edge(|configuration| {
         for name in ["clients", "public"] {
             let manager = manager(listener(configuration, name)?)?;
-            manager["request_headers_timeout"] = json!("0.2s");
-            manager["request_timeout"] = json!("0.5s");
+            shrink(manager, "request_headers_timeout", "0.2s");
+            shrink(manager, "request_timeout", "0.5s");
         }
         Ok(())
     })
@@ -168,8 +174,8 @@ async fn an_idle_stream_ends() {
     let edge = edge(|configuration| {
         for name in ["clients", "public"] {
             let manager = manager(listener(configuration, name)?)?;
-            manager["request_timeout"] = json!("0s");
-            manager["stream_idle_timeout"] = json!("0.5s");
+            shrink(manager, "request_timeout", "0s");
+            shrink(manager, "stream_idle_timeout", "0.5s");
         }
         Ok(())
     })
@@ -186,7 +192,8 @@ async fn an_idle_stream_ends() {
 async fn a_connection_ends_after_its_maximum_age() {
     let edge = edge(|configuration| {
         let manager = manager(listener(configuration, "clients")?)?;
-        manager["common_http_protocol_options"]["max_connection_duration"] = json!("0.5s");
+        let options = &mut manager["common_http_protocol_options"];
+        shrink(options, "max_connection_duration", "0.5s");
         Ok(())
     })
     .await;
@@ -238,7 +245,7 @@ async fn a_connection_over_the_limit_of_its_listener_is_closed() {
     let edge = edge(|configuration| {
         let public = listener(configuration, "public")?;
         let limit = network_filter(public, "envoy.filters.network.connection_limit")?;
-        limit["typed_config"]["max_connections"] = json!(1);
+        shrink(&mut limit["typed_config"], "max_connections", 1);
         Ok(())
     })
     .await;
@@ -259,16 +266,17 @@ async fn a_connection_over_the_limit_of_its_listener_is_closed() {
 async fn overload_is_503_for_everybody_and_never_a_4xx() {
     let heap = |configuration: &mut Value| {
         let manager = &mut configuration["overload_manager"];
-        manager["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"] = json!(1);
+        let monitor = &mut manager["resource_monitors"][1]["typed_config"];
+        shrink(monitor, "max_heap_size_bytes", 1);
         // So that there is an answer to see.
         let actions = manager["actions"].as_array_mut().unwrap();
         actions.retain(|it| it["name"] != "envoy.overload_actions.stop_accepting_connections");
         Ok(())
     };
     let breaker = |configuration: &mut Value| {
-        let thresholds = "/static_resources/clusters/0/circuit_breakers/thresholds/0";
-        configuration.pointer_mut(thresholds).unwrap()["max_requests"] = json!(0);
-        configuration.pointer_mut(thresholds).unwrap()["max_pending_requests"] = json!(0);
+        for priority in 0..2 {
+            shut(configuration, priority);
+        }
         Ok(())
     };
     for (what, edge) in [("heap", edge(heap).await), ("breaker", edge(breaker).await)] {
@@ -287,4 +295,43 @@ async fn overload_is_503_for_everybody_and_never_a_4xx() {
             }
         }
     }
+}
+
+/// Lets nothing of a priority through to control: 0 is whatever waits, 1 is webhooks.
+fn shut(configuration: &mut Value, priority: usize) {
+    let control = &mut configuration["static_resources"]["clusters"][0];
+    let thresholds = &mut control["circuit_breakers"]["thresholds"][priority];
+    shrink(thresholds, "max_requests", 0);
+    shrink(thresholds, "max_pending_requests", 0);
+}
+
+/// A tenant may wait a minute for news, many times at once.
+#[tokio::test]
+async fn who_uses_up_the_way_to_control_does_not_use_up_nangos() {
+    let edge = edge(|configuration| {
+        shut(configuration, 0);
+        Ok(())
+    })
+    .await;
+    assert_eq!(app(&edge, Http::Two).await.send(&call()).await.unwrap().status, 503);
+    let webhook = webhook(&edge.webhook_keys);
+    assert_eq!(anybody(&edge, Http::Two).await.send(&webhook).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn preflights_are_requests_like_others() {
+    let edge = edge(|configuration| {
+        let limiter = filter(listener(configuration, "public")?, "per-address")?;
+        shrink(&mut limiter["typed_config"]["descriptors"][0], "token_bucket", small_bucket());
+        Ok(())
+    })
+    .await;
+    let preflight = Message::new("OPTIONS", "/health")
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "GET");
+    let mut wire = anybody(&edge, Http::Two).await;
+    for _ in 0..3 {
+        assert_eq!(wire.send(&preflight).await.unwrap().status, 200);
+    }
+    assert_eq!(wire.send(&preflight).await.unwrap().status, 429);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     load::{call, webhook},
-    support::{Edge, Http},
+    support::{Edge, Http, Prepared},
     wire::{Message, Wire},
 };
 use sandbox::{
@@ -10,6 +10,7 @@ use sandbox::{
     process::wait_for,
     workspace,
 };
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 
 async fn prometheus(edge: &Edge) -> String {
@@ -87,6 +88,38 @@ fn words(file: &str, start: &str) -> BTreeSet<String> {
         .filter(|word| word.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
         .map(str::to_owned)
         .collect()
+}
+
+#[tokio::test]
+async fn what_new_grants_would_do_is_counted_and_logged_and_not_done() {
+    let prepared = Prepared::new().await;
+    let grant =
+        |tenant: &str| json!({ "principal": APP, "tenants": [tenant], "actions": ["read"] });
+    let policy = json!({
+        "version": "2", "listener": "clients", "grants": [grant("acme")],
+        "dryRun": { "grants": [grant("beta")] },
+        "assertionKeys": { "filterState": "edge.assertion_keys" },
+        "identity": { "certificate": { "names": ["uri", "dns"] } },
+    });
+    prepared.policy("clients", &policy);
+    let edge = prepared.start().await;
+    let app = edge.pki.clients.issue("app", &[Name::Uri(APP)]).unwrap();
+    let clients = Wire::connect(&edge.pki, edge.envoy.addresses.clients, Http::Two, Some(&app));
+    let mut clients = clients.await.unwrap();
+    assert_eq!(clients.send(&call()).await.unwrap().status, 200);
+    let of_beta = Message::new("GET", "/tenants/beta/connections/1");
+    assert_eq!(clients.send(&of_beta).await.unwrap().status, 403);
+    let log = edge.access_log(2).await;
+    let would: Vec<&Value> = log.iter().map(|line| &line["dryRun"]).collect();
+    assert_eq!(would, ["refuse", "forward"]);
+    wait_for("not all is counted", Duration::from_secs(20), || async {
+        let text = prometheus(&edge).await;
+        let would =
+            |would| value(&text, "connections_edge_dry_run", &[("route", "get"), ("would", would)]);
+        Ok(([would("refuse"), would("forward")] == [Some(1), Some(1)]).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

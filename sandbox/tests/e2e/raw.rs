@@ -5,12 +5,6 @@ use sandbox::pki::{APP, Name};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// A GET on the clients listener, as the demo application.
-pub async fn get(edge: &Edge, target: &str) -> String {
-    let request = format!("GET {target} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n");
-    exchange(edge, edge.envoy.addresses.clients, request.as_bytes()).await
-}
-
 /// A GET on the public listener, with these header lines besides.
 pub async fn get_public(edge: &Edge, target: &str, headers: &str) -> String {
     let head = format!("GET {target} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n");

@@ -21,7 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+/// About a second is promised; a busy machine is given more.
+const SOON: Duration = Duration::from_secs(5);
 
 /// An edge under load, with limits that the load does not reach.
 struct Rotation {
@@ -104,7 +105,7 @@ async fn a_policy_changes_under_load() {
     // What does not load changes nothing, and raises a counter.
     rotation.policy(&json!([acme, beta, { "principal": APP, "everything": true }]));
     wait_for("the refusal is not counted", SOON, || async {
-        let rejected = rotation.edge.counted("update_rejected").await;
+        let rejected = rotation.edge.counted("http_filter_edge_clients_update_rejected").await;
         Ok((rejected > 0).then_some(()))
     })
     .await
@@ -148,12 +149,14 @@ async fn an_assertion_key_changes_under_load() {
     replace(&file, &format!("new:{new}\n")).unwrap();
     all_get(&mut rotation.open, &load::call(), 200, "an assertion key is replaced").await;
     assert!(signed_by(&rotation.edge, "1") > 0, "the old key signed");
-    // Control, with both, believes every one of them.
-    let keys = format!("new:{new},1:{old}");
-    for recorded in rotation.edge.recorder.records() {
+    let made_before = rotation.edge.recorder.records().len();
+    rotation.load.goes_on().await;
+    // Control, with both, believes every one of them; and by now it needs the new one only.
+    let keys = [format!("new:{new},1:{old}"), format!("new:{new}\n")];
+    for (index, recorded) in rotation.edge.recorder.records().iter().enumerate() {
         let one = |name| recorded.all(name).first().copied();
         let told = (one("x-connections-principal"), one("x-connections-tenant"));
-        check_vouched(&keys, &recorded, told).unwrap();
+        check_vouched(&keys[usize::from(index >= made_before)], recorded, told).unwrap();
     }
     rotation.finish().await;
 }

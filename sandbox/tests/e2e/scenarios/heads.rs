@@ -111,9 +111,11 @@ fn headers() -> Vec<Row> {
             .header("x-large", &large)
             .over(&[Http::Two])
             .ends(End::Cut),
-        get("a caller does not tell Envoy how to log")
+        get("a caller does not tell Envoy how to log, or when to give up")
             .header("x-envoy-original-path", "/elsewhere")
             .header("x-envoy-upstream-rq-timeout-ms", "1")
+            .stays("x-envoy-original-path")
+            .stays("x-envoy-upstream-rq-timeout-ms")
             .forwarded(),
         get("an upgrade is refused")
             .header("connection", "upgrade")

@@ -22,8 +22,9 @@ fn certificates() -> Vec<Row> {
     let as_dns =
         End::Forwarded { principal: Some("dns:runner.sandbox.example"), tenant: Some("acme") };
     vec![
-        row("without a client certificate nobody speaks to the clients listener", Who::Nobody),
-        row("a certificate of another authority is nobody's", Who::Forger),
+        row("without a client certificate nobody speaks to the clients listener", Who::Nobody)
+            .ends(End::Cut),
+        row("a certificate of another authority is nobody's", Who::Forger).ends(End::Cut),
         row("the URI name of the certificate is the principal", Who::APP).forwarded(),
         row(
             "the URI name goes before the DNS name",

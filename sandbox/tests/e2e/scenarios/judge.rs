@@ -33,6 +33,7 @@ const AFTER_THE_GRANT: [&str; 3] =
 
 /// What there is to know of an exchange.
 struct Evidence<'a> {
+    http: Http,
     answer: &'a anyhow::Result<Answer>,
     /// Its line of the access log; a head that Envoy cannot parse leaves none that names it.
     line: Option<&'a Value>,
@@ -58,7 +59,7 @@ pub async fn run(filter: FilterBlock, world: World, rows: &[&Row]) -> Vec<String
     for Exchange { row, http, traceparent, answer } in &exchanges {
         let line = log.iter().find(|line| line["traceparent"] == traceparent.as_str());
         let recorded = seen.iter().filter(|seen| seen.all("traceparent") == [traceparent]);
-        let evidence = Evidence { answer, line, recorded: recorded.collect() };
+        let evidence = Evidence { http: *http, answer, line, recorded: recorded.collect() };
         if let Err(error) = judge(&edge, row, &evidence) {
             broken.push(format!("{world:?} over {http:?}: {}: {error:#}", row.rule));
         }
@@ -91,9 +92,12 @@ async fn exchange(edge: &Edge, row: &Row, http: Http, traceparent: &str) -> anyh
 }
 
 fn judge(edge: &Edge, row: &Row, evidence: &Evidence<'_>) -> anyhow::Result<()> {
-    let Evidence { answer, line, recorded } = evidence;
+    let Evidence { http, answer, line, recorded } = evidence;
+    ensure!(row.end != End::Unsaid, "the row does not say what becomes of it");
     if row.end == End::Cut {
         ensure!(recorded.is_empty(), "control saw it");
+        // A client library that refuses to send it would prove nothing.
+        ensure!(row.message.is_sendable(*http), "it was never sent");
         return match answer {
             Err(_) => Ok(()),
             Ok(answer) => bail!("not cut: {answer:?}"),
@@ -111,6 +115,9 @@ fn judge(edge: &Edge, row: &Row, evidence: &Evidence<'_>) -> anyhow::Result<()> 
         ensure!(recorded.target == row.message.target, "control saw {:?}", recorded.target);
         let sent = row.message.body.as_ref().map(|(_, body)| body.as_slice()).unwrap_or_default();
         ensure!(recorded.body.as_deref() == Some(sent), "control saw another body");
+        for (name, value) in &row.arrives {
+            ensure!(recorded.all(name) == Vec::from_iter(*value), "control saw {recorded:?}");
+        }
         return check_vouched(&edge.assertion_keys, recorded, (principal, granted));
     }
     ensure!(recorded.is_empty(), "control saw it");
@@ -129,7 +136,7 @@ fn judge(edge: &Edge, row: &Row, evidence: &Evidence<'_>) -> anyhow::Result<()> 
             ensure!(!reason.starts_with("edge_"), "{reason}");
         }
         End::AnsweredByEnvoy(status) => ensure!(answer.status == status, "{answer:?}"),
-        End::Forwarded { .. } | End::Cut => {}
+        End::Forwarded { .. } | End::Cut | End::Unsaid => {}
     }
     Ok(())
 }

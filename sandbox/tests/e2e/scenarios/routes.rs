@@ -47,6 +47,7 @@ fn calls() -> Vec<Row> {
         .forwarded_of_nobody(),
         Row::public("the trace context of a caller is kept", "GET", "/oauth/callback?state=1")
             .header("tracestate", "vendor=1")
+            .arrives("tracestate", "vendor=1")
             .forwarded_of_nobody(),
     ])
     .collect()

@@ -24,6 +24,8 @@ pub enum End {
     AnsweredByEnvoy(u16),
     /// Envoy ends the stream or the connection without an answer.
     Cut,
+    /// A row that says no end is wrong.
+    Unsaid,
 }
 
 impl End {
@@ -46,6 +48,8 @@ pub struct Row {
     pub end: End,
     /// Headers that the answer must have.
     pub answers: Vec<(&'static str, &'static str)>,
+    /// Headers that control must see, or must not.
+    pub arrives: Vec<(&'static str, Option<&'static str>)>,
 }
 
 impl Row {
@@ -57,8 +61,9 @@ impl Row {
             message,
             signature: Signature::None,
             over: &Http::BOTH,
-            end: End::Cut,
+            end: End::Unsaid,
             answers: Vec::new(),
+            arrives: Vec::new(),
         }
     }
 
@@ -131,6 +136,18 @@ impl Row {
 
     pub fn refused(self, status: u16, code: &'static str, reason: &'static str) -> Self {
         self.ends(End::Refused(status, code, reason))
+    }
+
+    /// Control sees this header so.
+    pub fn arrives(mut self, name: &'static str, value: &'static str) -> Self {
+        self.arrives.push((name, Some(value)));
+        self
+    }
+
+    /// Control sees no such header.
+    pub fn stays(mut self, name: &'static str) -> Self {
+        self.arrives.push((name, None));
+        self
     }
 
     pub fn answers(mut self, name: &'static str, value: &'static str) -> Self {
