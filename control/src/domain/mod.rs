@@ -1,5 +1,6 @@
 //! What is true, whoever asks and wherever it is kept: values in, values out.
 
+pub mod attempt;
 pub mod audit;
 pub mod callback;
 pub mod connection;
@@ -11,4 +12,5 @@ pub mod profile;
 pub mod provider;
 pub mod signing;
 pub mod start;
+pub mod sweep;
 pub mod transition;

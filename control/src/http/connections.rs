@@ -89,6 +89,22 @@ pub(super) async fn get(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(View::from(connection))))
 }
 
+/// `POST /tenants/{tenant}/connections/{id}/check`: the vault is looked at as soon as there is a call to
+/// spare; `checkedAt` says when it was.
+pub(super) async fn check(
+    State(state): State<AppState>,
+    Path((tenant, id)): Path<(String, String)>,
+    caller: Caller,
+) -> Result<impl IntoResponse, ApiError> {
+    caller.may(Action::Read, &tenant)?;
+    let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
+    let found =
+        state.store.ask_check(As::Tenant(&caller.tenant), &caller.tenant, id, state.clock.now());
+    let connection = found.await?.ok_or(ApiError::NotFound)?;
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::ACCEPTED, headers, Json(View::from(connection))))
+}
+
 /// The answer to a deletion.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,11 @@
 //! What a caller is told when something is refused or fails: the only place that knows status codes.
 
-use crate::{cause::chain, domain::start::BadStart, nango::NangoError, store::StoreError};
+use crate::{
+    cause::chain,
+    domain::{start::BadStart, transition::Refused},
+    nango::NangoError,
+    store::StoreError,
+};
 use axum::{
     extract::rejection::{BytesRejection, JsonRejection},
     http::{HeaderValue, StatusCode, header},
@@ -34,6 +39,8 @@ pub enum ApiError {
     TooLarge(String),
     #[error("{0}")]
     NotJson(String),
+    #[error("the connection is being deleted")]
+    BeingDeleted,
     #[error(transparent)]
     BadStart(#[from] BadStart),
     #[error(transparent)]
@@ -56,6 +63,7 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::BeingDeleted => (StatusCode::CONFLICT, "being_deleted", "Being deleted"),
             Self::BadRequest(_) | Self::BadStart(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request")
             }
@@ -101,6 +109,7 @@ impl ApiError {
             }
             Self::NoGrant => "Ask the gateway's operator for a grant.",
             Self::NoRoute | Self::MethodNotAllowed => "Check the path and method against the API.",
+            Self::BeingDeleted => "Start a new connection; this one is being deleted.",
             Self::NotFound => "This tenant has no such connection.",
             Self::Nango(NangoError::Unreachable(_)) => {
                 "The token vault does not answer. Try again."
@@ -150,6 +159,16 @@ impl From<JsonRejection> for ApiError {
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(text),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::NotJson(text),
             _ => Self::BadRequest(text),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::BeingDeleted => Self::BeingDeleted,
+            // Of a deleted connection nothing can be asked but what it was.
+            Refused::Deleted => Self::NotFound,
         }
     }
 }

@@ -6,6 +6,7 @@ mod connections;
 mod error;
 mod health;
 mod page;
+mod reconnect;
 mod request_log;
 mod start;
 mod webhook;
@@ -53,6 +54,8 @@ pub fn router(state: AppState) -> Router {
             "/tenants/{tenant}/connections/{id}",
             get(connections::get).delete(connections::delete),
         )
+        .route("/tenants/{tenant}/connections/{id}/reconnect", post(reconnect::handler))
+        .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))
         // Nango.

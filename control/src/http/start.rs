@@ -3,6 +3,7 @@
 use super::{ApiError, AppState, caller::Caller};
 use crate::{
     domain::{audit::Actor, connection::Status, provider::Provider, start::StartRequest},
+    nango::Authorize,
     store::{NewAttempt, NewConnection},
 };
 use axum::{
@@ -19,19 +20,19 @@ use contract::{
 use serde::Serialize;
 
 /// Nango's cookie for the callback lives for an hour.
-const ATTEMPT_LIFE: TimeDelta = TimeDelta::minutes(60);
+pub(super) const ATTEMPT_LIFE: TimeDelta = TimeDelta::minutes(60);
 
 /// What the client application needs to send its user off.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Started {
-    connection_id: ConnectionId,
-    authorization_url: String,
-    state: String,
-    provider: Provider,
-    tenant_id: TenantId,
-    status: Status,
-    expires_at: DateTime<Utc>,
+pub(super) struct Started {
+    pub(super) connection_id: ConnectionId,
+    pub(super) authorization_url: String,
+    pub(super) state: String,
+    pub(super) provider: Provider,
+    pub(super) tenant_id: TenantId,
+    pub(super) status: Status,
+    pub(super) expires_at: DateTime<Utc>,
 }
 
 /// `POST /tenants/{tenant}/connections`
@@ -49,7 +50,18 @@ pub(super) async fn handler(
     let start = request.check(&state.catalogue)?;
     let id = state.mint.id(ConnectionId::from_parts);
     let attempt = state.mint.id(AttemptId::from_parts);
-    let authorization = state.nango.authorize(&start, &caller.tenant, id, attempt).await?;
+    let authorization = state
+        .nango
+        .authorize(&Authorize {
+            tenant: &caller.tenant,
+            connection: id,
+            attempt,
+            sub: &start.sub,
+            integration: &start.integration,
+            scopes: &start.scopes,
+            renews: None,
+        })
+        .await?;
     let at = state.clock.now();
     let expires_at = at.checked_add_signed(ATTEMPT_LIFE).unwrap_or(at);
     state

@@ -8,10 +8,7 @@ mod wire;
 
 use crate::{
     config::NangoConfig,
-    domain::{
-        profile::{Mapping, Profile},
-        start::Start,
-    },
+    domain::profile::{Mapping, Profile},
 };
 use answer::{read_json, refusal, send};
 use contract::{
@@ -34,6 +31,22 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 const PROFILE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Nango sends ten thousand rows to whoever does not say. One connection has one, or a few by mistake.
 const LIST_LIMIT: &str = "100";
+/// What Nango lists in tens of milliseconds.
+const PAGE_ROWS: usize = 2000;
+
+/// An authorisation that is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Authorize<'a> {
+    pub tenant: &'a TenantId,
+    pub connection: ConnectionId,
+    pub attempt: AttemptId,
+    pub sub: &'a str,
+    pub integration: &'a IntegrationId,
+    pub scopes: &'a [String],
+    /// The connection at the vault that is to be renewed, and keeps its name there.
+    pub renews: Option<&'a NangoConnectionId>,
+}
+
 /// Where to send the user, and how the callback will be recognised.
 #[derive(Debug)]
 pub struct Authorization {
@@ -54,6 +67,13 @@ pub struct Listed {
     pub integration: IntegrationId,
     /// Whether the vault knows of something wrong with it. Its token may still be good for a while.
     pub has_errors: bool,
+}
+
+/// One page of the vault's list, as far as it is ours.
+#[derive(Debug)]
+pub struct Page {
+    pub ours: Vec<Listed>,
+    pub is_last: bool,
 }
 
 /// By which of its names a connection is looked up.
@@ -87,19 +107,13 @@ impl NangoClient {
     }
 
     /// Opens an authorisation, and reads from Nango's redirect where the user must go.
-    pub async fn authorize(
-        &self,
-        start: &Start,
-        tenant: &TenantId,
-        connection: ConnectionId,
-        attempt: AttemptId,
-    ) -> Result<Authorization, NangoError> {
-        let request =
-            wire::CreateSession::new(start, self.tags(start, tenant, connection, attempt));
-        let url = self.url(&["connect", "sessions"]);
-        let session: wire::CreatedSession =
-            read_json(self.as_us(self.http.post(url)).json(&request)).await?;
-        let url = self.url(&["oauth", "connect", start.integration.as_str()]);
+    pub async fn authorize(&self, asked: &Authorize<'_>) -> Result<Authorization, NangoError> {
+        let request = wire::CreateSession::new(asked, self.tags(asked));
+        let mut path = vec!["connect", "sessions"];
+        path.extend(asked.renews.map(|_bound| "reconnect"));
+        let request = self.as_us(self.http.post(self.url(&path))).json(&request);
+        let session: wire::CreatedSession = read_json(request).await?;
+        let url = self.url(&["oauth", "connect", asked.integration.as_str()]);
         let token = session.data.token.expose_secret();
         let answer = send(self.http.get(url).query(&[("connect_session_token", token)])).await?;
         if answer.status() != StatusCode::FOUND {
@@ -121,6 +135,33 @@ impl NangoClient {
         let list: wire::List = read_json(self.as_us(request)).await?;
         let newest_first = list.connections.iter();
         Ok(newest_first.rev().filter_map(|row| row.ours(&self.config.instance)).collect())
+    }
+
+    /// One page of everything that the vault has, the newest first.
+    pub async fn page(&self, page: u32) -> Result<Page, NangoError> {
+        let query = [("limit", PAGE_ROWS.to_string()), ("page", page.to_string())];
+        let request = self.http.get(self.url(&["connections"])).query(&query);
+        let list: wire::List = read_json(self.as_us(request)).await?;
+        let is_last = list.connections.len() < PAGE_ROWS;
+        let ours = list.connections.iter();
+        let ours = ours.filter_map(|row| row.ours(&self.config.instance)).collect();
+        Ok(Page { ours, is_last })
+    }
+
+    /// Whether the vault has a connection of this name. Only its own "not found" is a no: a wrong
+    /// integration or a key without the right is an error.
+    pub async fn has(
+        &self,
+        integration: &IntegrationId,
+        id: &NangoConnectionId,
+    ) -> Result<bool, NangoError> {
+        let url = self.url(&["connections", id.as_str()]);
+        let query = [("provider_config_key", integration.as_str())];
+        match read_json::<wire::Found>(self.as_us(self.http.get(url)).query(&query)).await {
+            Ok(_found) => Ok(true),
+            Err(NangoError::Refused { status: 404, code }) if code == "not_found" => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes a connection at the vault; one that is already gone is deleted.
@@ -162,18 +203,12 @@ impl NangoClient {
     }
 
     /// All of them, always: Nango replaces the whole set with what a session carries.
-    fn tags(
-        &self,
-        start: &Start,
-        tenant: &TenantId,
-        connection: ConnectionId,
-        attempt: AttemptId,
-    ) -> BTreeMap<&'static str, String> {
+    fn tags(&self, asked: &Authorize<'_>) -> BTreeMap<&'static str, String> {
         [
-            (tag::CONNECTION_REF, connection.to_string()),
-            (tag::ATTEMPT, attempt.to_string()),
-            (tag::TENANT_ID, tenant.to_string()),
-            (tag::END_USER_ID, start.sub.clone()),
+            (tag::CONNECTION_REF, asked.connection.to_string()),
+            (tag::ATTEMPT, asked.attempt.to_string()),
+            (tag::TENANT_ID, asked.tenant.to_string()),
+            (tag::END_USER_ID, asked.sub.to_owned()),
             (tag::INSTANCE, self.config.instance.clone()),
         ]
         .into()

@@ -1,21 +1,28 @@
 //! Nango's spelling of things, and nowhere else. No type here has a place for a token, but for the
 //! connect session's, which is never shown.
 
-use super::{Authorization, Listed, NangoError};
-use crate::domain::start::Start;
+use super::{Authorization, Authorize, Listed, NangoError};
 use contract::nango::tag;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use url::Url;
 
-/// `POST /connect/sessions`.
+/// `POST /connect/sessions`, and `POST /connect/sessions/reconnect`.
 #[derive(Debug, Serialize)]
 pub(super) struct CreateSession<'a> {
     tags: BTreeMap<&'static str, String>,
-    allowed_integrations: [&'a str; 1],
+    #[serde(flatten)]
+    of: SessionOf<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     integrations_config_defaults: BTreeMap<&'a str, Defaults>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum SessionOf<'a> {
+    New { allowed_integrations: [&'a str; 1] },
+    Renewed { connection_id: &'a str, integration_id: &'a str },
 }
 
 #[derive(Debug, Serialize)]
@@ -30,15 +37,21 @@ struct ConnectionConfig {
 }
 
 impl<'a> CreateSession<'a> {
-    pub(super) fn new(start: &'a Start, tags: BTreeMap<&'static str, String>) -> Self {
-        let integration = start.integration.as_str();
+    pub(super) fn new(asked: &Authorize<'a>, tags: BTreeMap<&'static str, String>) -> Self {
+        let integration = asked.integration.as_str();
         let mut integrations_config_defaults = BTreeMap::new();
-        if !start.scopes.is_empty() {
-            let oauth_scopes_override = start.scopes.join(",");
+        if !asked.scopes.is_empty() {
+            let oauth_scopes_override = asked.scopes.join(",");
             let connection_config = ConnectionConfig { oauth_scopes_override };
             integrations_config_defaults.insert(integration, Defaults { connection_config });
         }
-        Self { tags, allowed_integrations: [integration], integrations_config_defaults }
+        let of = match asked.renews {
+            None => SessionOf::New { allowed_integrations: [integration] },
+            Some(bound) => {
+                SessionOf::Renewed { connection_id: bound.as_str(), integration_id: integration }
+            }
+        };
+        Self { tags, of, integrations_config_defaults }
     }
 }
 
@@ -93,6 +106,13 @@ impl ListRow {
     }
 }
 
+/// `GET /connections/{id}`, of which only that it is there is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Found {
+    #[expect(dead_code, reason = "its presence is what is read")]
+    connection_id: String,
+}
+
 /// `DELETE /connections/{id}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Deleted {
@@ -142,6 +162,7 @@ pub(super) fn read_location(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::id::{AttemptId, ConnectionId, NangoConnectionId};
     use serde_json::json;
 
     const CALLBACK: &str = "https://connections.example/oauth/callback";
@@ -198,21 +219,30 @@ mod tests {
 
     #[test]
     fn scopes_are_overridden_only_when_some_are_asked_for() {
-        let start = |scopes: &[&str]| Start {
-            sub: "u".to_owned(),
-            provider: "github".parse().unwrap(),
-            integration: "gh".parse().unwrap(),
-            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
-            metadata: json!({}),
-        };
-        let body = |start: &Start| {
-            serde_json::to_value(CreateSession::new(start, BTreeMap::new())).unwrap()
+        let (tenant, integration) = ("acme".parse().unwrap(), "gh".parse().unwrap());
+        let bound: NangoConnectionId = "n-1".parse().unwrap();
+        let body = |scopes: &[&str], renews| {
+            let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+            let asked = Authorize {
+                tenant: &tenant,
+                connection: ConnectionId::from_parts(1, &[1; 10]),
+                attempt: AttemptId::from_parts(1, &[1; 10]),
+                sub: "u",
+                integration: &integration,
+                scopes: &scopes,
+                renews,
+            };
+            serde_json::to_value(CreateSession::new(&asked, BTreeMap::new())).unwrap()
         };
         assert_eq!(
-            body(&start(&["repo", "read:user"])),
+            body(&["repo", "read:user"], None),
             json!({"tags": {}, "allowed_integrations": ["gh"], "integrations_config_defaults":
                 {"gh": {"connection_config": {"oauth_scopes_override": "repo,read:user"}}}})
         );
-        assert_eq!(body(&start(&[])), json!({"tags": {}, "allowed_integrations": ["gh"]}));
+        assert_eq!(body(&[], None), json!({"tags": {}, "allowed_integrations": ["gh"]}));
+        assert_eq!(
+            body(&[], Some(&bound)),
+            json!({"tags": {}, "connection_id": "n-1", "integration_id": "gh"})
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Carries out what must still happen at the vault.
 
-use super::{Outbox, VAULT_LEASE, ask_again_at};
+use super::{Outbox, VAULT_LEASE, ask_again_at, checks::Unchecked};
 use crate::{
     cause::chain,
     domain::{
@@ -28,6 +28,15 @@ impl Outbox {
             return Err(StoreError::Corrupt(format!("job {} without its connection", job.id)));
         };
         let (done, event) = match &job.kind {
+            JobKind::Check => match self.check(&job, &connection).await {
+                Ok(None) => (Ok(()), None),
+                Ok(Some(due_at)) => {
+                    self.store.look_again(&job, due_at).await?;
+                    return Ok(true);
+                }
+                Err(Unchecked::Nango(error)) => (Err(error), None),
+                Err(Unchecked::Store(error)) => return Err(error),
+            },
             JobKind::DeleteConnection => {
                 let bound = connection.vault.as_ref();
                 let done = self.empty_vault(&job, &connection.integration, bound).await;

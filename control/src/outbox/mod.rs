@@ -3,9 +3,13 @@
 //! Everything is claimed in one short transaction, done with none open, and recorded in another. A
 //! worker that dies in between loses its lease, and another one does it again.
 
+mod attempts;
+mod checks;
 mod deliveries;
 mod jobs;
+mod listed;
 mod receipts;
+mod sweep;
 
 use crate::{
     cause::chain,
@@ -47,14 +51,22 @@ pub struct Outbox {
 #[derive(Debug, Clone, Copy)]
 enum VaultWork {
     Receipts,
+    Attempts,
     Jobs,
+    Sweep,
+}
+
+impl VaultWork {
+    /// What comes due by itself, connection by connection.
+    const EACH: [Self; 3] = [Self::Receipts, Self::Attempts, Self::Jobs];
 }
 
 impl Outbox {
     /// Works until `stop` is cancelled, and then finishes what is under way.
     pub async fn run(&self, stop: CancellationToken) {
         let (wake, woken) = watch::channel(());
-        let lanes = [VaultWork::Receipts, VaultWork::Jobs].repeat(VAULT_LANES);
+        let mut lanes = VaultWork::EACH.repeat(VAULT_LANES);
+        lanes.push(VaultWork::Sweep);
         let lanes = lanes.into_iter().map(|work| self.ask_vault(work, woken.clone(), stop.clone()));
         tokio::join!(
             join_all(lanes),
@@ -67,7 +79,7 @@ impl Outbox {
     /// the clock.
     pub async fn run_once(&self) -> Result<usize, StoreError> {
         let mut done = 0_usize;
-        for work in [VaultWork::Receipts, VaultWork::Jobs] {
+        for work in VaultWork::EACH {
             while self.step(work).await? {
                 done = done.saturating_add(1);
             }
@@ -99,7 +111,9 @@ impl Outbox {
     async fn step(&self, work: VaultWork) -> Result<bool, StoreError> {
         match work {
             VaultWork::Receipts => self.confirm_next().await,
+            VaultWork::Attempts => self.look_up_next_attempt().await,
             VaultWork::Jobs => self.do_next_job().await,
+            VaultWork::Sweep => self.sweep().await,
         }
     }
 
@@ -139,6 +153,11 @@ async fn rest(woken: &mut watch::Receiver<()>, stop: &CancellationToken) {
             tokio::time::sleep(POLL).await;
         },
     }
+}
+
+/// When a lease that is taken now runs out.
+fn later(now: DateTime<Utc>, lease: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(lease).ok().and_then(|lease| now.checked_add_signed(lease)).unwrap_or(now)
 }
 
 /// When to ask the vault again after it failed so often: the wait doubles from a second to five minutes.

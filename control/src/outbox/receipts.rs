@@ -1,16 +1,11 @@
 //! Confirms what webhooks claimed: match here, ask the vault, and only then change anything.
 
-use super::{Outbox, VAULT_LEASE, ask_again_at};
+use super::{Outbox, VAULT_LEASE, ask_again_at, listed::refresh};
 use crate::{
     cause::chain,
-    domain::{
-        audit::Actor,
-        connection::{Connection, Status},
-        event::{Event, Refresh, Rules},
-        profile::{Mapping, Profile},
-    },
+    domain::connection::Status,
     nango::{Listed, LookUp, NangoError},
-    store::{As, Change, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
+    store::{As, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
 };
 use chrono::TimeDelta;
 use contract::{
@@ -77,12 +72,7 @@ impl Outbox {
         let HintTags { connection_ref, tenant_id, attempt: _ } = &hint.tags;
         let (Some(id), Some(tenant)) = (connection_ref, tenant_id) else {
             // A failure has no tags. Whose it is shows the callback, or the vault's name.
-            let known = self.store.connections_by_vault_name(&hint.connection_id).await?;
-            return Ok(Lead::Settle(if known.is_empty() {
-                ReceiptOutcome::NoMatch
-            } else {
-                ReceiptOutcome::NothingNew
-            }));
+            return self.lead_of_vault_name(hint).await;
         };
         let Some(connection) = self.store.connection(As::Worker, tenant, *id).await? else {
             return Ok(Lead::Settle(ReceiptOutcome::NoMatch));
@@ -96,6 +86,18 @@ impl Outbox {
         } else {
             Lead::Settle(ReceiptOutcome::NothingNew)
         })
+    }
+
+    /// What became of refreshing a token is worth a look where it is news; all else is seen elsewhere.
+    async fn lead_of_vault_name(&self, hint: &AuthHint) -> Result<Lead, StoreError> {
+        let known = self.store.connections_by_vault_name(&hint.connection_id).await?;
+        let Some((tenant, id)) = known.into_iter().next() else {
+            return Ok(Lead::Settle(ReceiptOutcome::NoMatch));
+        };
+        let connection = self.store.connection(As::Worker, &tenant, id).await?;
+        let is_news = hint.operation == Operation::Refresh
+            && connection.is_some_and(|connection| connection.is_news(hint.success));
+        Ok(if is_news { Lead::Ask(tenant, id) } else { Lead::Settle(ReceiptOutcome::NothingNew) })
     }
 
     /// A simplified body names a connection by our id or by the vault's. A name of the vault's that is not
@@ -133,53 +135,13 @@ impl Outbox {
         let rows = listed.len();
         for (index, row) in listed.iter().enumerate() {
             let is_last = index.saturating_add(1) == rows;
-            let known = self.store.connection(As::Worker, &row.tenant, row.connection).await?;
-            let Some(known) = known.filter(|known| known.integration == row.integration) else {
-                if is_last {
-                    let outcome = ReceiptOutcome::NoMatch;
-                    self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
-                }
-                continue;
-            };
-            let profile = self.profile(&known, row).await;
-            let event = Event::Listed {
-                attempt: row.attempt,
-                vault: row.id.clone(),
-                refresh: if row.has_errors { Refresh::Fails } else { Refresh::Works },
-                profile,
-            };
-            let at = self.clock.now();
-            let rules = Rules { at, may_change_account: self.may_change_account };
-            let change = Change {
-                tenant: &row.tenant,
-                connection: row.connection,
-                actor: Actor::Vault,
-                request_id: None,
-                at,
-                opens: None,
-                settles: is_last.then_some(settled),
-            };
-            let decide = |connection: &Connection| connection.apply(event, rules);
-            self.store.change(As::Worker, change, decide).await?;
-        }
-        Ok(())
-    }
-
-    /// Who the user is, where an attempt succeeded. Nobody waits for it longer than for the rest.
-    async fn profile(&self, known: &Connection, row: &Listed) -> Profile {
-        let is_awaited = known.open_attempt == Some(row.attempt);
-        let Some(mapping) = Mapping::of(&known.provider).filter(|_| is_awaited) else {
-            return Profile::default();
-        };
-        match self.nango.profile(mapping, &row.integration, &row.id).await {
-            Ok(profile) => profile.unwrap_or_default(),
-            Err(error) => {
-                let id = known.id;
-                let error = chain(&error);
-                tracing::warn!(connection.id = %id, error, "no profile for connection `{id}`");
-                Profile::default()
+            let is_known = self.apply_listed(row, refresh(row), is_last.then_some(settled)).await?;
+            if is_last && !is_known {
+                let outcome = ReceiptOutcome::NoMatch;
+                self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
             }
         }
+        Ok(())
     }
 
     async fn look_again(&self, receipt: &ClaimedReceipt) -> Result<(), StoreError> {

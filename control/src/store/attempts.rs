@@ -1,13 +1,15 @@
-//! Attempts: whose callback a state is, and how an attempt ends.
+//! Attempts: how one is opened, whose callback a state is, how an attempt is looked up and ends.
 
-use super::{As, Store, StoreError, read};
+use super::{As, Store, StoreError, later, read, receipts::Postponed};
 use crate::domain::{
+    attempt::{Waiting, first_look},
     callback::{UnverifiedState, state_hash},
     transition::AttemptEnd,
 };
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
 use sqlx::{Postgres, Transaction};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// An attempt that was opened at the vault and is not yet kept.
@@ -18,6 +20,20 @@ pub struct NewAttempt<'a> {
     pub state: &'a str,
     pub deadline_at: DateTime<Utc>,
 }
+
+/// An open attempt that one worker may look up until its lease runs out.
+#[derive(Debug)]
+pub struct ClaimedAttempt {
+    pub tenant: TenantId,
+    pub connection: ConnectionId,
+    pub id: AttemptId,
+    pub lease: Uuid,
+    pub waiting: Waiting,
+    /// How often the vault could not be asked.
+    pub failures: usize,
+}
+
+type Row = (String, Uuid, Uuid, DateTime<Utc>, Option<DateTime<Utc>>, i32, i32);
 
 /// The attempt that a state belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +56,69 @@ impl Store {
         let is_first = mark_callback(&mut tx, &found, at).await?;
         tx.commit().await?;
         Ok(is_first)
+    }
+
+    /// Claims the open attempt whose look-up is due longest.
+    pub async fn claim_attempt(
+        &self,
+        at: DateTime<Utc>,
+        lease_for: Duration,
+    ) -> Result<Option<ClaimedAttempt>, StoreError> {
+        let lease = self.mint.lease();
+        let mut tx = self.begin(As::Worker).await?;
+        // SKIP LOCKED: another worker's claim is passed over and not waited for.
+        let row: Option<Row> = sqlx::query_as(
+            "UPDATE attempts SET lease = $1, due_at = $3
+             WHERE (tenant_id, attempt_id) = (
+                 SELECT tenant_id, attempt_id FROM attempts WHERE status = 'open' AND due_at <= $2
+                 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+             )
+             RETURNING tenant_id, connection_id, attempt_id, deadline_at, callback_started_at, looks, failures",
+        )
+        .bind(lease)
+        .bind(at)
+        .bind(later(at, lease_for))
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        row.map(|(tenant, connection, attempt, deadline_at, called_back_at, looks, failures)| {
+            let looks = usize::try_from(looks).unwrap_or_default();
+            Ok(ClaimedAttempt {
+                tenant: read("attempts.tenant_id", &tenant)?,
+                connection: ConnectionId::from_uuid(connection),
+                id: AttemptId::from_uuid(attempt),
+                lease,
+                waiting: Waiting { deadline_at, called_back_at, looks },
+                failures: usize::try_from(failures).unwrap_or_default(),
+            })
+        })
+        .transpose()
+    }
+
+    /// Looks an attempt up again later.
+    pub async fn postpone_attempt(
+        &self,
+        attempt: &ClaimedAttempt,
+        why: Postponed,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (looks, failures) = why.counts();
+        let mut tx = self.begin(As::Worker).await?;
+        // A callback in between took the lease away, and said itself when to look.
+        sqlx::query(
+            "UPDATE attempts SET due_at = $4, lease = NULL, looks = looks + $5, failures = failures + $6
+             WHERE tenant_id = $1 AND attempt_id = $2 AND lease = $3 AND status = 'open'",
+        )
+        .bind(attempt.tenant.as_str())
+        .bind(attempt.id.as_uuid())
+        .bind(attempt.lease)
+        .bind(due_at)
+        .bind(looks)
+        .bind(failures)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Whether any browser was sent on to Nango by an attempt that is still open.
@@ -82,13 +161,14 @@ pub(super) async fn mark_callback(
     at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let marked = sqlx::query(
-        "UPDATE attempts SET callback_started_at = $3
+        "UPDATE attempts SET callback_started_at = $3, due_at = $4, lease = NULL
          WHERE tenant_id = $1 AND attempt_id = $2
            AND status = 'open' AND callback_started_at IS NULL AND deadline_at > $3",
     )
     .bind(found.tenant.as_str())
     .bind(found.attempt.as_uuid())
     .bind(at)
+    .bind(first_look(at))
     .execute(&mut **tx)
     .await?;
     Ok(marked.rows_affected() == 1)
@@ -101,8 +181,8 @@ pub(super) async fn open_attempt(
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at)
-         VALUES ($1, $2, $3, 'open', $4, $5)",
+        "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at, due_at)
+         VALUES ($1, $2, $3, 'open', $4, $5, $5)",
     )
     .bind(tenant.as_str())
     .bind(new.id.as_uuid())

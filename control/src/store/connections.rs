@@ -96,16 +96,16 @@ impl TryFrom<Row> for Connection {
     }
 }
 
-/// Every column of a [`Row`], by primary key.
+/// Every column of a [`Row`].
 macro_rules! select {
-    ($suffix:literal) => {
+    ($which:literal) => {
         concat!(
             "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since, checked_at,
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
                  provider_account_id, display_name, username, avatar, missing_since, refresh_failing_since,
                  rejected_since, created_at
-             FROM connections WHERE tenant_id = $1 AND connection_id = $2",
-            $suffix
+             FROM connections WHERE ",
+            $which
         )
     };
 }
@@ -119,13 +119,25 @@ impl Store {
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
         let mut tx = self.begin(role).await?;
-        let row: Option<Row> = sqlx::query_as(select!(""))
+        let row: Option<Row> = sqlx::query_as(select!("tenant_id = $1 AND connection_id = $2"))
             .bind(tenant.as_str())
             .bind(id.as_uuid())
             .fetch_optional(&mut *tx)
             .await?;
         tx.commit().await?;
         row.map(Connection::try_from).transpose()
+    }
+
+    /// Those of these connections that there are.
+    pub async fn connections(&self, ids: &[ConnectionId]) -> Result<Vec<Connection>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        let mut tx = self.begin(As::Worker).await?;
+        let rows: Vec<Row> = sqlx::query_as(select!("connection_id = ANY($1)"))
+            .bind(ids)
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        rows.into_iter().map(Connection::try_from).collect()
     }
 
     /// The connections that the vault knows by this name: at most a few, of any tenant.
@@ -158,6 +170,26 @@ impl Store {
                 .await?;
         tx.commit().await?;
         tenant.map(|tenant| read("connections.tenant_id", &tenant)).transpose()
+    }
+
+    /// Keeps that the vault was looked at; nobody is told of that.
+    pub async fn note_checked(
+        &self,
+        tenant: &TenantId,
+        id: ConnectionId,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        sqlx::query(
+            "UPDATE connections SET checked_at = $3 WHERE tenant_id = $1 AND connection_id = $2",
+        )
+        .bind(tenant.as_str())
+        .bind(id.as_uuid())
+        .bind(at)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Keeps a start: connection, attempt, state and audit line, in one transaction.
@@ -200,11 +232,12 @@ impl Store {
         tenant: &TenantId,
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(select!(" FOR UPDATE"))
-            .bind(tenant.as_str())
-            .bind(id.as_uuid())
-            .fetch_optional(&mut **tx)
-            .await?;
+        let row: Option<Row> =
+            sqlx::query_as(select!("tenant_id = $1 AND connection_id = $2 FOR UPDATE"))
+                .bind(tenant.as_str())
+                .bind(id.as_uuid())
+                .fetch_optional(&mut **tx)
+                .await?;
         row.map(Connection::try_from).transpose()
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs: calls to the vault that must still happen.
 
-use super::{As, Store, StoreError, later, read};
+use super::{As, Store, StoreError, later, read, wake};
 use crate::domain::connection::Connection;
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, JobId, NangoConnectionId, TenantId};
@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 const DELETE_CONNECTION: &str = "delete_connection";
 const DELETE_EXTRA: &str = "delete_extra";
+const CHECK: &str = "check";
 
-type Row = (Uuid, String, Uuid, String, Option<String>, i32);
+type Row = (Uuid, String, Uuid, String, Option<String>, i32, DateTime<Utc>);
 
 /// What must still happen at the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum JobKind {
     DeleteConnection,
     /// Delete one success that the connection may not have.
     DeleteExtra(NangoConnectionId),
+    /// Look at it now, and once more if something is in doubt.
+    Check,
 }
 
 /// A job that one worker may do until its lease runs out.
@@ -32,6 +35,7 @@ pub struct ClaimedJob {
     pub kind: JobKind,
     /// How often the vault could not be asked.
     pub failures: usize,
+    pub created_at: DateTime<Utc>,
 }
 
 impl Store {
@@ -46,6 +50,7 @@ impl Store {
         let (kind, vault) = match kind {
             JobKind::DeleteConnection => (DELETE_CONNECTION, None),
             JobKind::DeleteExtra(vault) => (DELETE_EXTRA, Some(String::from(vault))),
+            JobKind::Check => (CHECK, None),
         };
         let written = sqlx::query(
             "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, nango_connection_id, created_at, due_at)
@@ -62,6 +67,23 @@ impl Store {
         Ok(written.rows_affected() == 1)
     }
 
+    /// Leaves a check behind, of a connection that there is. One that is waiting already is enough.
+    pub async fn ask_check(
+        &self,
+        role: As<'_>,
+        tenant: &TenantId,
+        id: ConnectionId,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Connection>, StoreError> {
+        let mut tx = self.begin(role).await?;
+        let Some(connection) = Self::lock(&mut tx, tenant, id).await? else { return Ok(None) };
+        if self.write_job(&mut tx, &connection, JobKind::Check, at).await? {
+            wake(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(connection))
+    }
+
     /// Claims the job that is due longest, of those kinds that this release knows: what a newer one
     /// means by a job, this one must not guess.
     pub async fn claim_job(
@@ -76,10 +98,10 @@ impl Store {
             "UPDATE jobs SET lease = $1, due_at = $3
              WHERE job_id = (
                  SELECT job_id FROM jobs
-                 WHERE done_at IS NULL AND due_at <= $2 AND kind IN ('delete_connection', 'delete_extra')
+                 WHERE done_at IS NULL AND due_at <= $2 AND kind IN ('delete_connection', 'delete_extra', 'check')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING job_id, tenant_id, connection_id, kind, nango_connection_id, failures",
+             RETURNING job_id, tenant_id, connection_id, kind, nango_connection_id, failures, created_at",
         )
         .bind(lease)
         .bind(at)
@@ -87,9 +109,10 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(id, tenant, connection, kind, vault, failures)| {
+        row.map(|(id, tenant, connection, kind, vault, failures, created_at)| {
             let kind = match (kind.as_str(), vault) {
                 (DELETE_CONNECTION, None) => JobKind::DeleteConnection,
+                (CHECK, None) => JobKind::Check,
                 (DELETE_EXTRA, Some(vault)) => {
                     JobKind::DeleteExtra(read("jobs.nango_connection_id", &vault)?)
                 }
@@ -102,6 +125,7 @@ impl Store {
                 connection: ConnectionId::from_uuid(connection),
                 kind,
                 failures: usize::try_from(failures).unwrap_or_default(),
+                created_at,
             })
         })
         .transpose()
@@ -113,13 +137,32 @@ impl Store {
         job: &ClaimedJob,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        self.move_job(job, due_at, 1).await
+    }
+
+    /// Does a job again later, because what it saw is to be seen twice.
+    pub async fn look_again(
+        &self,
+        job: &ClaimedJob,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.move_job(job, due_at, 0).await
+    }
+
+    async fn move_job(
+        &self,
+        job: &ClaimedJob,
+        due_at: DateTime<Utc>,
+        failures: i32,
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
-            "UPDATE jobs SET due_at = $3, lease = NULL, failures = failures + 1 WHERE job_id = $1 AND lease = $2",
+            "UPDATE jobs SET due_at = $3, lease = NULL, failures = failures + $4 WHERE job_id = $1 AND lease = $2",
         )
         .bind(job.id.as_uuid())
         .bind(job.lease)
         .bind(due_at)
+        .bind(failures)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

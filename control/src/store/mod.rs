@@ -8,6 +8,7 @@ mod connections;
 mod deliveries;
 mod jobs;
 mod receipts;
+mod sweeps;
 
 use crate::mint::Mint;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -19,12 +20,13 @@ use sqlx::{
 };
 use std::time::Duration;
 
-pub use attempts::NewAttempt;
+pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};
 pub use jobs::{ClaimedJob, JobKind};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
+pub use sweeps::{Bound, ClaimedSweep};
 
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");

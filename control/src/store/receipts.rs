@@ -49,6 +49,16 @@ pub enum Postponed {
     NotAsked,
 }
 
+impl Postponed {
+    /// What is added to the looks and to the failures.
+    pub(super) const fn counts(self) -> (i32, i32) {
+        match self {
+            Self::NotListed => (1, 0),
+            Self::NotAsked => (0, 1),
+        }
+    }
+}
+
 /// How a receipt ends without a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiptOutcome {
@@ -177,10 +187,7 @@ impl Store {
         why: Postponed,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let (looks, failures) = match why {
-            Postponed::NotListed => (1, 0),
-            Postponed::NotAsked => (0, 1),
-        };
+        let (looks, failures) = why.counts();
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
             "UPDATE receipts SET due_at = $3, lease = NULL, looks = looks + $4, failures = failures + $5

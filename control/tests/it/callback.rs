@@ -92,6 +92,7 @@ async fn a_state_is_good_until_its_deadline(pool: PgPool) {
     let query = app.decide(&started, "allow").await;
     app.advance(3599);
     assert_eq!(app.callback(&query).await.status, StatusCode::PERMANENT_REDIRECT);
+    app.outbox.run_once().await.unwrap();
     app.finish().await;
 }
 

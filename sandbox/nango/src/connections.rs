@@ -42,13 +42,16 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
     shared.access(&headers).await?.needs(Access::Main, "environment:connections:list")?;
-    let limit = parameter(&parameters, "limit").and_then(|limit| limit.parse().ok());
+    let number = |name| parameter(&parameters, name).and_then(|text| text.parse().ok());
+    let limit: usize = number("limit").unwrap_or(10_000);
+    let before = number("page").unwrap_or(0_usize).saturating_mul(limit);
     let is_lagging = shared.is_lagging();
     let vault = lock(&shared.vault);
     let rows: Vec<Value> = vault
         .list()
         .filter(|kept| !is_lagging && is_wanted(kept, &parameters))
-        .take(limit.unwrap_or(10_000))
+        .skip(before)
+        .take(limit)
         .map(row)
         .collect();
     Ok(ok(&json!({ "connections": rows })))
@@ -67,10 +70,19 @@ fn is_wanted(kept: &Kept, parameters: &[(String, String)]) -> bool {
     })
 }
 
+/// As Nango tells that it could not refresh a token.
+fn errors(kept: &Kept) -> Value {
+    if kept.fails_to_refresh {
+        json!([{"type": "auth", "log_id": "1795340948332_GEh7hqk4"}])
+    } else {
+        json!([])
+    }
+}
+
 fn row(kept: &Kept) -> Value {
     let created = kept.created.to_rfc3339_opts(chrono::SecondsFormat::Millis, false);
     json!({"id": kept.number, "connection_id": kept.connection_id, "provider_config_key": kept.integration,
-        "provider": "github", "errors": [], "end_user": kept.end_user(), "tags": kept.tags, "metadata": null,
+        "provider": "github", "errors": errors(kept), "end_user": kept.end_user(), "tags": kept.tags, "metadata": null,
         "created": created})
 }
 
@@ -95,7 +107,7 @@ pub(crate) async fn get(
     };
     let created = kept.created.to_rfc3339_opts(chrono::SecondsFormat::Millis, false);
     Ok(ok(&json!({"id": kept.number, "connection_id": kept.connection_id,
-        "provider_config_key": kept.integration, "provider": "github", "errors": [],
+        "provider_config_key": kept.integration, "provider": "github", "errors": errors(kept),
         "end_user": kept.end_user(), "tags": kept.tags, "metadata": null, "connection_config": {},
         "webhook_url_override": null, "created_at": created, "updated_at": created,
         "last_fetched_at": created, "credentials": {}})))

@@ -148,6 +148,11 @@ impl StandIn {
         lock(&self.shared.vault).delete(connection_id)
     }
 
+    /// Makes Nango's own refreshing of a connection fail, or work again; the list shows it.
+    pub fn fail_refresh(&self, connection_id: &str, fails: bool) -> bool {
+        lock(&self.shared.vault).fail_refresh(connection_id, fails)
+    }
+
     /// Makes a second connection like this one, as a session does that is used twice.
     pub fn copy_connection(&self, connection_id: &str) -> Option<String> {
         lock(&self.shared.vault).copy(connection_id)
@@ -181,6 +186,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/health", get(answer::health))
         .route("/integrations", get(connections::integrations))
         .route("/connect/sessions", post(sessions::create))
+        .route("/connect/sessions/reconnect", post(sessions::reconnect))
         .route("/oauth/connect/{integration}", get(oauth::connect))
         .route("/oauth/callback", get(oauth::callback))
         .route("/connections", get(connections::list))

@@ -69,7 +69,7 @@ fn send_off(shared: &Shared, session: crate::vault::Session, integration: String
     let code_verifier = hex();
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&code_verifier));
     let scopes = session.scopes_override.clone().unwrap_or_else(|| DEFAULT_SCOPES.to_owned());
-    let connection_id = random_uuid().to_string();
+    let connection_id = session.reconnects.clone().unwrap_or_else(|| random_uuid().to_string());
     let pending = Pending { session, integration, connection_id, code_verifier };
     let state = lock(&shared.vault).await_callback(pending);
     let authorize = format!("http://{}/login/oauth/authorize", shared.provider);
@@ -130,7 +130,8 @@ pub(crate) async fn callback(
     match exchange(&shared, &pending, code).await {
         Some(access_token) => {
             let kept = lock(&shared.vault).keep(&pending, access_token);
-            webhooks::send(&shared, webhooks::created(&kept));
+            let is_reconnect = pending.session.reconnects.is_some();
+            webhooks::send(&shared, webhooks::succeeded(&kept, is_reconnect));
             success_page()
         }
         None => {

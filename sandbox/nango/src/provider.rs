@@ -31,6 +31,8 @@ pub enum Mood {
     RefusesCodes,
     /// Nobody is told who the user is: the answer is 403.
     HidesUsers,
+    /// No token is taken, as after its user revoked it.
+    RejectsTokens,
 }
 
 /// A running provider. It ends when this is dropped.
@@ -181,7 +183,8 @@ async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
     }
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    if lock(&shared.tokens).iter().any(|issued| issued == token) {
+    let is_taken = *lock(&shared.mood) != Mood::RejectsTokens;
+    if is_taken && lock(&shared.tokens).iter().any(|issued| issued == token) {
         let user = json!({"login": "octocat", "id": 583_231, "type": "User", "name": "The Octocat",
             "avatar_url": "https://avatars.example/583231"});
         Json(user).into_response()

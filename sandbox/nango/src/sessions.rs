@@ -1,4 +1,4 @@
-//! Connect sessions: `POST /connect/sessions`.
+//! Connect sessions: `POST /connect/sessions`, and `POST /connect/sessions/reconnect`.
 
 use crate::{
     Shared,
@@ -20,7 +20,7 @@ use std::sync::Arc;
 const SESSION_LIFE: TimeDelta = TimeDelta::minutes(30);
 
 /// The fields that a session may have; any other is refused.
-const FIELDS: [&str; 7] = [
+const FIELDS: &[&str] = &[
     "tags",
     "end_user",
     "organization",
@@ -37,22 +37,65 @@ pub(crate) async fn create(
 ) -> Result<Answer, Answer> {
     let access = shared.access(&headers).await?;
     access.needs(Access::Main, "environment:connect_sessions:write")?;
-    let session = read(&shared, &body)?;
+    Ok(opened(&shared, read(&shared, &parse(&body)?, FIELDS)?))
+}
+
+/// The fields of a session that renews a connection.
+const RECONNECT_FIELDS: &[&str] = &[
+    "connection_id",
+    "integration_id",
+    "tags",
+    "end_user",
+    "organization",
+    "integrations_config_defaults",
+    "overrides",
+    "webhook_url_override",
+];
+
+pub(crate) async fn reconnect(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, Answer> {
+    let access = shared.access(&headers).await?;
+    access.needs(Access::Main, "environment:connect_sessions:write")?;
+    let mut body = parse(&body)?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (id, integration) = (text("connection_id"), text("integration_id"));
+    if lock(&shared.vault).find(&integration, &id).is_none() {
+        let error = json!({"code": "invalid_body", "message": "ConnectionID or IntegrationId does not exists"});
+        return Err(refused(StatusCode::BAD_REQUEST, error));
+    }
+    // Without tags the stored ones are wiped, as Nango does; a session of its own would need a user.
+    if let Some(fields) = body.as_object_mut() {
+        fields.entry("tags").or_insert_with(|| json!({}));
+    }
+    let mut session = read(&shared, &body, RECONNECT_FIELDS)?;
+    session.scopes_override = scopes_override(&body, &integration);
+    session.allowed_integrations = vec![integration];
+    session.reconnects = Some(id);
+    Ok(opened(&shared, session))
+}
+
+fn opened(shared: &Shared, session: Session) -> Answer {
     let token = lock(&shared.vault).open_session(session);
     let link = format!("http://{}/?session_token={token}", shared.address);
     let expires_at = now().checked_add_signed(SESSION_LIFE).unwrap_or_default();
     let expires_at = expires_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let data = json!({"token": token, "connect_link": link, "expires_at": expires_at});
-    Ok(json_answer(StatusCode::CREATED, &json!({ "data": data })))
+    json_answer(StatusCode::CREATED, &json!({ "data": data }))
 }
 
-fn read(shared: &Shared, body: &[u8]) -> Result<Session, Answer> {
-    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+fn parse(body: &[u8]) -> Result<Value, Answer> {
+    serde_json::from_slice(body).map_err(|_malformed| {
         let error = json!({"code": "invalid_json", "message": "Unexpected end of JSON input"});
-        return Err(refused(StatusCode::BAD_REQUEST, error));
-    };
+        refused(StatusCode::BAD_REQUEST, error)
+    })
+}
+
+fn read(shared: &Shared, body: &Value, known: &[&str]) -> Result<Session, Answer> {
     let fields = body.as_object().cloned().unwrap_or_default();
-    if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+    if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
         let message = format!("Unrecognized key: \"{unknown}\"");
         let complaint = json!({"code": "unrecognized_keys", "message": message, "path": []});
         return Err(invalid("invalid_body", complaint));
@@ -78,11 +121,20 @@ fn read(shared: &Shared, body: &[u8]) -> Result<Session, Answer> {
             Some((name.to_ascii_lowercase(), value.as_str()?.to_owned()))
         }),
     );
-    let scopes_override = allowed_integrations.first().and_then(|key| {
-        let defaults = body.get("integrations_config_defaults")?.get(key)?;
-        Some(defaults.pointer("/connection_config/oauth_scopes_override")?.as_str()?.to_owned())
-    });
-    Ok(Session { tags, end_user_id, allowed_integrations, scopes_override, is_expired: false })
+    let scopes_override = allowed_integrations.first().and_then(|key| scopes_override(body, key));
+    Ok(Session {
+        tags,
+        end_user_id,
+        allowed_integrations,
+        scopes_override,
+        reconnects: None,
+        is_expired: false,
+    })
+}
+
+fn scopes_override(body: &Value, integration: &str) -> Option<String> {
+    let defaults = body.get("integrations_config_defaults")?.get(integration)?;
+    Some(defaults.pointer("/connection_config/oauth_scopes_override")?.as_str()?.to_owned())
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {

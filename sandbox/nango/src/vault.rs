@@ -15,6 +15,8 @@ pub(crate) struct Session {
     pub(crate) end_user_id: Option<String>,
     pub(crate) allowed_integrations: Vec<String>,
     pub(crate) scopes_override: Option<String>,
+    /// The connection that is to be renewed.
+    pub(crate) reconnects: Option<String>,
     pub(crate) is_expired: bool,
 }
 
@@ -36,6 +38,8 @@ pub(crate) struct Kept {
     pub(crate) tags: Tags,
     pub(crate) end_user_id: Option<String>,
     pub(crate) access_token: String,
+    /// Whether Nango could not refresh it last.
+    pub(crate) fails_to_refresh: bool,
     pub(crate) created: DateTime<Utc>,
 }
 
@@ -75,7 +79,16 @@ impl Vault {
         self.pending.remove(state)
     }
 
+    /// A new connection, or the renewed one.
     pub(crate) fn keep(&mut self, pending: &Pending, access_token: String) -> Kept {
+        let id = pending.session.reconnects.as_ref();
+        let known = self.connections.iter_mut().find(|kept| Some(&kept.connection_id) == id);
+        if let Some(known) = known {
+            known.tags.clone_from(&pending.session.tags);
+            known.access_token = access_token;
+            known.fails_to_refresh = false;
+            return known.clone();
+        }
         self.made = self.made.saturating_add(1);
         let kept = Kept {
             number: self.made,
@@ -84,10 +97,16 @@ impl Vault {
             tags: pending.session.tags.clone(),
             end_user_id: pending.session.end_user_id.clone(),
             access_token,
+            fails_to_refresh: false,
             created: now(),
         };
         self.connections.push(kept.clone());
         kept
+    }
+
+    pub(crate) fn fail_refresh(&mut self, connection_id: &str, fails: bool) -> bool {
+        let known = self.connections.iter_mut().find(|kept| kept.connection_id == connection_id);
+        known.map(|known| known.fails_to_refresh = fails).is_some()
     }
 
     /// What comes of a session that is used twice: another connection with the same tags.

@@ -43,10 +43,11 @@ pub(crate) fn client(trusted_ca: Option<&[u8]>) -> Result<reqwest::Client, reqwe
     client.build()
 }
 
-/// A connection came to be.
-pub(crate) fn created(kept: &Kept) -> Value {
+/// A connection came to be, or was renewed.
+pub(crate) fn succeeded(kept: &Kept, is_reconnect: bool) -> Value {
+    let operation = if is_reconnect { "override" } else { "creation" };
     let mut body = json!({"authMode": "OAUTH2", "connectionId": kept.connection_id, "environment": "dev",
-        "from": "nango", "operation": "creation", "provider": "github",
+        "from": "nango", "operation": operation, "provider": "github",
         "providerConfigKey": kept.integration, "success": true, "tags": kept.tags, "type": "auth"});
     if let (Some(id), Some(fields)) = (&kept.end_user_id, body.as_object_mut()) {
         let end_user = json!({"endUserEmail": null, "endUserId": id, "tags": {}});

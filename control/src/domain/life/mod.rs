@@ -134,6 +134,16 @@ impl Connection {
         })
     }
 
+    /// Whether it would be news that a refresh worked, or failed.
+    pub fn is_news(&self, refresh_works: bool) -> bool {
+        let is_failing = self.doubts.refresh_failing_since.is_some();
+        match self.status {
+            Active => is_failing == refresh_works,
+            NeedsReauth => refresh_works && self.is_because(Reason::RefreshFailed),
+            Pending | Failed | Expired | Deleting | Deleted => false,
+        }
+    }
+
     fn is_because(&self, reason: Reason) -> bool {
         self.reason.as_deref() == Some(reason.as_str())
     }
@@ -258,6 +268,16 @@ impl Connection {
             Active | NeedsReauth => opened(self.staying(AuditAction::ReconnectAsked)),
             Deleting => Effect::Refused(Refused::BeingDeleted),
             Deleted => Effect::Refused(Refused::Deleted),
+        }
+    }
+
+    /// What a reconnect renews at the vault: nothing, where the connection begins anew.
+    pub fn renewable(&self) -> Result<Option<&NangoConnectionId>, Refused> {
+        match self.status {
+            Pending | Failed | Expired => Ok(None),
+            Active | NeedsReauth => Ok(self.vault.as_ref()),
+            Deleting => Err(Refused::BeingDeleted),
+            Deleted => Err(Refused::Deleted),
         }
     }
 

@@ -1,0 +1,50 @@
+//! Looks up what became of attempts: nothing here needs a webhook.
+
+use super::{Outbox, VAULT_LEASE, ask_again_at, listed::refresh};
+use crate::{
+    cause::chain,
+    domain::{attempt::Next, event::Event},
+    nango::LookUp,
+    store::{As, ClaimedAttempt, Postponed, StoreError},
+};
+
+impl Outbox {
+    pub(super) async fn look_up_next_attempt(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let Some(attempt) = self.store.claim_attempt(now, VAULT_LEASE).await? else {
+            return Ok(false);
+        };
+        match self.nango.look_up(LookUp::Ours(attempt.connection)).await {
+            Ok(listed) => {
+                for row in listed.iter().filter(|row| row.tenant == attempt.tenant) {
+                    self.apply_listed(row, refresh(row), None).await?;
+                }
+                self.look_again_or_end(&attempt).await?;
+            }
+            Err(error) => {
+                let id = attempt.id;
+                let due_at = ask_again_at(self.clock.now(), attempt.failures);
+                tracing::warn!(attempt.id = %id, error = chain(&error), "attempt `{id}` waits until {due_at}");
+                self.store.postpone_attempt(&attempt, Postponed::NotAsked, due_at).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Of an attempt that ended with what was listed, neither has an effect.
+    async fn look_again_or_end(&self, attempt: &ClaimedAttempt) -> Result<(), StoreError> {
+        match attempt.waiting.after_a_look(self.clock.now()) {
+            Next::LookAt(due_at) => {
+                self.store.postpone_attempt(attempt, Postponed::NotListed, due_at).await
+            }
+            Next::GiveUp => {
+                let tenant = &attempt.tenant;
+                let known = self.store.connection(As::Worker, tenant, attempt.connection).await?;
+                let Some(known) = known else { return Ok(()) };
+                let was_called_back = attempt.waiting.called_back_at.is_some();
+                let event = Event::DeadlinePassed { attempt: attempt.id, was_called_back };
+                self.apply(&known, event, None).await
+            }
+        }
+    }
+}

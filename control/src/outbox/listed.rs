@@ -1,0 +1,89 @@
+//! What the vault lists of a connection, applied to it.
+
+use super::Outbox;
+use crate::{
+    cause::chain,
+    domain::{
+        audit::Actor,
+        connection::Connection,
+        event::{Event, Refresh, Rules},
+        profile::{Mapping, Profile},
+    },
+    nango::{Listed, NangoError},
+    store::{As, Change, Settled, StoreError},
+};
+
+/// What one row says of refreshing, when nobody knows how many others fail.
+pub(super) const fn refresh(row: &Listed) -> Refresh {
+    if row.has_errors { Refresh::Fails } else { Refresh::Works }
+}
+
+impl Outbox {
+    /// Applies one row; `false`, if there is no such connection of ours.
+    pub(super) async fn apply_listed(
+        &self,
+        row: &Listed,
+        refresh: Refresh,
+        settles: Option<Settled>,
+    ) -> Result<bool, StoreError> {
+        let known = self.store.connection(As::Worker, &row.tenant, row.connection).await?;
+        let Some(known) = known.filter(|known| known.integration == row.integration) else {
+            return Ok(false);
+        };
+        let is_awaited = known.open_attempt == Some(row.attempt);
+        let profile = if is_awaited { self.profile(&known, row).await } else { Profile::default() };
+        let event = Event::Listed { attempt: row.attempt, vault: row.id.clone(), refresh, profile };
+        self.apply(&known, event, settles).await?;
+        Ok(true)
+    }
+
+    /// Commits what an event does to a connection.
+    pub(super) async fn apply(
+        &self,
+        known: &Connection,
+        event: Event,
+        settles: Option<Settled>,
+    ) -> Result<(), StoreError> {
+        let at = self.clock.now();
+        let rules = Rules { at, may_change_account: self.may_change_account };
+        let change = Change {
+            tenant: &known.tenant,
+            connection: known.id,
+            actor: Actor::Vault,
+            request_id: None,
+            at,
+            opens: None,
+            settles,
+        };
+        let decide = |connection: &Connection| connection.apply(event, rules);
+        self.store.change(As::Worker, change, decide).await?;
+        Ok(())
+    }
+
+    /// Who the user is, where an attempt succeeded. Nobody waits for it longer than for the rest.
+    async fn profile(&self, known: &Connection, row: &Listed) -> Profile {
+        let Some(mapping) = Mapping::of(&known.provider) else { return Profile::default() };
+        match self.nango.profile(mapping, &row.integration, &row.id).await {
+            Ok(profile) => profile.unwrap_or_default(),
+            Err(error) => {
+                let id = known.id;
+                let error = chain(&error);
+                tracing::warn!(connection.id = %id, error, "no profile for connection `{id}`");
+                Profile::default()
+            }
+        }
+    }
+
+    /// Whether the provider takes the token, and whose it is; nothing, where nobody can say.
+    pub(super) async fn probe(&self, known: &Connection, row: &Listed) -> Option<Event> {
+        let mapping = Mapping::of(&known.provider)?;
+        match self.nango.profile(mapping, &row.integration, &row.id).await {
+            Ok(Some(profile)) => Some(Event::Probed { is_taken: true, profile }),
+            // Nango's own refusals have a code; this one is the provider's.
+            Err(NangoError::Refused { status: 401, code }) if code == "unknown" => {
+                Some(Event::Probed { is_taken: false, profile: Profile::default() })
+            }
+            Ok(None) | Err(_) => None,
+        }
+    }
+}

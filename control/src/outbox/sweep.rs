@@ -1,0 +1,128 @@
+//! Walks through the vault's list, and finds what no webhook told: failures, recoveries, successes of
+//! attempts, and what is not there any more.
+
+use super::{Outbox, VAULT_LEASE, ask_again_at};
+use crate::{
+    cause::chain,
+    domain::{
+        connection::Connection,
+        event::{Event, Rules},
+        profile::Profile,
+        sweep::next_walk,
+        transition::Effect,
+    },
+    nango::Listed,
+    store::{As, Bound, ClaimedSweep, StoreError},
+};
+use contract::id::{ConnectionId, NangoConnectionId};
+use std::collections::{HashMap, HashSet};
+
+/// How many connections of ours are held against the list at a time.
+const CHUNK: i64 = 5000;
+/// How many of those that the list does not show are asked for after one walk. A list that lost more is
+/// not believed so fast.
+const MISSING_MAX: usize = 200;
+
+/// What one walk saw. It is kept in memory: whoever takes a walk over from a worker that died does not
+/// know what that one saw, and says nothing of what is missing.
+#[derive(Debug, Default)]
+struct Seen {
+    names: HashSet<NangoConnectionId>,
+    is_whole: bool,
+}
+
+impl Outbox {
+    /// Walks once, if it is time.
+    pub async fn sweep(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let Some(mut sweep) = self.store.claim_sweep(now, VAULT_LEASE).await? else {
+            return Ok(false);
+        };
+        let mut seen = Seen { names: HashSet::new(), is_whole: sweep.page == 0 };
+        loop {
+            let page = match self.nango.page(sweep.page).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let due_at = ask_again_at(self.clock.now(), sweep.failures);
+                    tracing::warn!(error = chain(&error), "the sweep waits until {due_at}");
+                    self.store.postpone_sweep(&sweep, due_at).await?;
+                    return Ok(true);
+                }
+            };
+            self.apply_page(&page.ours, &mut sweep, &mut seen).await?;
+            if page.is_last {
+                break;
+            }
+            sweep.page = sweep.page.saturating_add(1);
+            let due_at = super::later(self.clock.now(), VAULT_LEASE);
+            if !self.store.keep_sweep(&sweep, due_at).await? {
+                // Another worker walks.
+                return Ok(true);
+            }
+        }
+        if seen.is_whole {
+            self.ask_for_missing(&sweep, &seen.names).await?;
+        }
+        let pages = sweep.page.saturating_add(1);
+        self.store.end_sweep(&sweep, next_walk(sweep.began_at, pages)).await?;
+        Ok(true)
+    }
+
+    async fn apply_page(
+        &self,
+        rows: &[Listed],
+        sweep: &mut ClaimedSweep,
+        seen: &mut Seen,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<ConnectionId> = rows.iter().map(|row| row.connection).collect();
+        let known = self.store.connections(&ids).await?;
+        let known: HashMap<ConnectionId, &Connection> =
+            known.iter().map(|connection| (connection.id, connection)).collect();
+        let rules = Rules { at: self.clock.now(), may_change_account: self.may_change_account };
+        for row in rows {
+            seen.names.insert(row.id.clone());
+            sweep.counts.add(&row.integration, row.has_errors);
+            let Some(known) = known.get(&row.connection) else { continue };
+            let refresh = sweep.before.refresh(&row.integration, row.has_errors);
+            let event = Event::Listed {
+                attempt: row.attempt,
+                vault: row.id.clone(),
+                refresh,
+                profile: Profile::default(),
+            };
+            // Nearly all rows say nothing new, and cost nothing more.
+            if known.tenant == row.tenant && known.apply(event, rules) != Effect::Unchanged {
+                self.apply_listed(row, refresh, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a check behind for each connection that should have been listed and was not.
+    async fn ask_for_missing(
+        &self,
+        sweep: &ClaimedSweep,
+        names: &HashSet<NangoConnectionId>,
+    ) -> Result<(), StoreError> {
+        let (mut after, mut missing) = (None, 0_usize);
+        loop {
+            let bound = self.store.bound_before(sweep.began_at, after, CHUNK).await?;
+            let Some(last) = bound.last() else { return Ok(()) };
+            after = Some(last.connection);
+            for Bound { tenant, connection, vault } in &bound {
+                if names.contains(vault) {
+                    continue;
+                }
+                missing = missing.saturating_add(1);
+                if missing > MISSING_MAX {
+                    tracing::warn!(
+                        "more than {MISSING_MAX} connections are not listed; the rest wait"
+                    );
+                    return Ok(());
+                }
+                let at = self.clock.now();
+                self.store.ask_check(As::Worker, tenant, *connection, at).await?;
+            }
+        }
+    }
+}
