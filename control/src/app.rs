@@ -90,6 +90,7 @@ impl App {
             catalogue,
             notifications,
             may_change_account,
+            callbacks,
         } = config;
         if mtls.is_none() {
             tracing::warn!(
@@ -105,6 +106,7 @@ impl App {
             store: store.clone(),
             nango: Arc::clone(&nango),
             catalogue: Arc::new(catalogue),
+            callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
             mint: mint.clone(),

@@ -26,6 +26,13 @@ impl Mint {
         uuid::Builder::from_random_bytes(rand::rng().random()).into_uuid()
     }
 
+    /// Random bytes for a key, a nonce or a ticket.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        rand::rng().fill(&mut bytes);
+        bytes
+    }
+
     /// A number from 0 to 1, to spread retries.
     pub fn jitter(&self) -> f64 {
         rand::rng().random()

@@ -3,7 +3,9 @@
 mod read;
 mod settings;
 
-use crate::domain::{provider::Catalogue, signing::SigningSecret};
+use crate::domain::{
+    provider::Catalogue, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+};
 use contract::keys::KeyRing;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
@@ -33,6 +35,16 @@ pub struct Config {
     pub notifications: NotificationConfig,
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
+    pub callbacks: CallbackMode,
+}
+
+/// Who finishes a callback.
+#[derive(Debug, Clone)]
+pub enum CallbackMode {
+    /// Nango, to which the browser is sent on.
+    Redirect,
+    /// This service, with what it needs for that sealed.
+    Complete { sealer: Sealer, origins: AllowedOrigins },
 }
 
 /// How to reach PostgreSQL. The options would print their password.

@@ -1,12 +1,14 @@
 //! Which settings there are, section by section.
 
 use super::{
-    Config, Database, Environment, InvalidConfig, LogConfig, MtlsFiles, NangoConfig,
+    CallbackMode, Config, Database, Environment, InvalidConfig, LogConfig, MtlsFiles, NangoConfig,
     NotificationConfig,
     settings::{ReadFile, Settings},
 };
 use crate::{
-    domain::{provider::Catalogue, signing::SigningSecret},
+    domain::{
+        provider::Catalogue, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+    },
     tls,
 };
 use sqlx::postgres::PgConnectOptions;
@@ -28,6 +30,7 @@ impl Config {
         let notifications = read_notifications(&mut settings);
         let may_change_account =
             settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
+        let callbacks = read_callbacks(&mut settings);
         let read = || {
             let host = host?;
             Some(Self {
@@ -41,6 +44,7 @@ impl Config {
                 catalogue,
                 notifications: notifications?,
                 may_change_account: may_change_account?,
+                callbacks: callbacks?,
             })
         };
         let config = read();
@@ -121,6 +125,26 @@ fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
         callback_url: callback_url?,
         instance: instance?.into(),
     })
+}
+
+fn read_callbacks(settings: &mut Settings<'_>) -> Option<CallbackMode> {
+    let completes = settings.choose("OAUTH_CALLBACK", &[("redirect", false), ("complete", true)]);
+    let origins = settings.optional("ALLOWED_ORIGINS").map(AllowedOrigins::read);
+    let Some(origins) = origins.unwrap_or_else(|| Some(AllowedOrigins::default())) else {
+        settings.refuse(
+            "ALLOWED_ORIGINS",
+            "is malformed; set it to origins such as https://app.example, separated by commas",
+        );
+        return None;
+    };
+    if !completes? {
+        return Some(CallbackMode::Redirect);
+    }
+    let sealer = Sealer::new(&settings.keys("DATA_ENCRYPTION_KEY")?);
+    if sealer.is_err() {
+        settings.refuse("DATA_ENCRYPTION_KEY", "is unusable");
+    }
+    Some(CallbackMode::Complete { sealer: sealer.ok()?, origins })
 }
 
 fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {

@@ -152,6 +152,10 @@ impl<'a> Settings<'a> {
         self.text(name, what).map(SecretString::from)
     }
 
+    pub(super) fn optional(&self, name: &str) -> Option<&'a str> {
+        self.get(name)
+    }
+
     pub(super) fn optional_secret(&self, name: &str) -> Option<SecretString> {
         self.get(name).map(SecretString::from)
     }

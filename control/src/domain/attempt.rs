@@ -1,5 +1,6 @@
 //! When an open attempt is looked up at the vault, and when it is given up.
 
+use super::connection::Reason;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// The waits after a callback: the vault has a success within seconds, and its list may lag.
@@ -16,6 +17,7 @@ const GIVE_UP_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// A vault that comes back after an hour may lag, too: one look that finds nothing decides nothing.
 const LOOKS_BEFORE_GIVING_UP: usize = 3;
+const LOOKS_BEFORE_BELIEVING: usize = 2;
 
 /// An open attempt, as far as its time goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +27,29 @@ pub struct Waiting {
     pub called_back_at: Option<DateTime<Utc>>,
     /// How often the vault was asked since the callback, and had nothing.
     pub looks: usize,
+    /// Why Nango said that it failed, when this service finished the callback there.
+    pub vault_said: Option<Reason>,
 }
 
 /// What follows a look that found nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     LookAt(DateTime<Utc>),
+    /// What Nango said was true.
+    Believe(Reason),
     GiveUp,
 }
 
 impl Waiting {
     /// What follows a look at this time that found nothing.
     pub fn after_a_look(self, at: DateTime<Utc>) -> Next {
+        if let Some(reason) = self.vault_said {
+            // Nango says so of a success as well, when its answer or another of its callbacks was lost.
+            let again = LOOK_AFTER.first().and_then(|wait| at.checked_add_signed(*wait));
+            let has_looked = self.looks.saturating_add(1) >= LOOKS_BEFORE_BELIEVING;
+            let again = again.filter(|_again| !has_looked);
+            return again.map_or(Next::Believe(reason), Next::LookAt);
+        }
         let ends_at = self.ends_at();
         if at >= ends_at {
             let has_looked = self.looks.saturating_add(1) >= LOOKS_BEFORE_GIVING_UP;
@@ -77,7 +90,8 @@ mod tests {
 
     #[test]
     fn an_attempt_that_nobody_came_back_from_is_looked_up_once_at_its_deadline() {
-        let waiting = Waiting { deadline_at: at(3600), called_back_at: None, looks: 0 };
+        let waiting =
+            Waiting { deadline_at: at(3600), called_back_at: None, looks: 0, vault_said: None };
         assert_eq!(waiting.after_a_look(at(10)), Next::LookAt(at(3600)));
         assert_eq!(waiting.after_a_look(at(3600)), Next::GiveUp);
     }
@@ -87,10 +101,15 @@ mod tests {
         let mut now = first_look(at(100));
         let mut seen = vec![now];
         for looks in 0.. {
-            let waiting = Waiting { deadline_at: at(3600), called_back_at: Some(at(100)), looks };
+            let waiting = Waiting {
+                deadline_at: at(3600),
+                called_back_at: Some(at(100)),
+                looks,
+                vault_said: None,
+            };
             match waiting.after_a_look(now) {
                 Next::LookAt(next) => now = next,
-                Next::GiveUp => break,
+                Next::GiveUp | Next::Believe(_) => break,
             }
             seen.push(now);
         }
@@ -100,7 +119,12 @@ mod tests {
 
     #[test]
     fn a_callback_just_before_the_deadline_has_its_time_too() {
-        let waiting = Waiting { deadline_at: at(3600), called_back_at: Some(at(3599)), looks: 9 };
+        let waiting = Waiting {
+            deadline_at: at(3600),
+            called_back_at: Some(at(3599)),
+            looks: 9,
+            vault_said: None,
+        };
         assert_eq!(waiting.after_a_look(at(3700)), Next::LookAt(at(4199)));
         assert_eq!(waiting.after_a_look(at(4199)), Next::GiveUp);
     }
@@ -108,8 +132,13 @@ mod tests {
     #[test]
     fn a_vault_that_was_away_is_looked_at_more_than_once() {
         let after = |looks| {
-            Waiting { deadline_at: at(3600), called_back_at: Some(at(100)), looks }
-                .after_a_look(at(9000))
+            Waiting {
+                deadline_at: at(3600),
+                called_back_at: Some(at(100)),
+                looks,
+                vault_said: None,
+            }
+            .after_a_look(at(9000))
         };
         let seen = [after(0), after(1), after(2)];
         assert_eq!(seen, [Next::LookAt(at(9002)), Next::LookAt(at(9005)), Next::GiveUp]);
@@ -117,7 +146,22 @@ mod tests {
 
     #[test]
     fn looks_that_were_late_are_not_made_up_for() {
-        let waiting = Waiting { deadline_at: at(3600), called_back_at: Some(at(100)), looks: 0 };
+        let waiting = Waiting {
+            deadline_at: at(3600),
+            called_back_at: Some(at(100)),
+            looks: 0,
+            vault_said: None,
+        };
         assert_eq!(waiting.after_a_look(at(130)), Next::LookAt(at(160)));
+    }
+
+    #[test]
+    fn what_nango_says_of_a_failure_is_believed_after_a_second_look() {
+        let vault_said = Some(Reason::TokenExchangeFailed);
+        let waiting =
+            Waiting { deadline_at: at(3600), called_back_at: Some(at(100)), looks: 0, vault_said };
+        assert_eq!(waiting.after_a_look(at(100)), Next::LookAt(at(102)));
+        let again = Waiting { looks: 1, ..waiting };
+        assert_eq!(again.after_a_look(at(102)), Next::Believe(Reason::TokenExchangeFailed));
     }
 }

@@ -99,6 +99,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// What Nango may say of a callback that is finished there.
+    const OF_THE_VAULT: [Self; 2] = [Self::TokenExchangeFailed, Self::VaultRefused];
+
+    /// What Nango said, by its name.
+    pub fn of_the_vault(name: &str) -> Option<Self> {
+        Self::OF_THE_VAULT.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AccessDenied => "access_denied",

@@ -10,6 +10,8 @@ mod life;
 pub mod notification;
 pub mod profile;
 pub mod provider;
+pub mod returning;
+pub mod sealing;
 pub mod signing;
 pub mod start;
 pub mod sweep;

@@ -1,21 +1,29 @@
 //! A browser comes back from a provider.
 
-use super::{AppState, caller::RequestId, page};
+use super::{AppState, caller::RequestId, complete, opened, page};
 use crate::{
     cause::chain,
-    domain::callback::{self, Callback},
-    store::StoreError,
+    config::CallbackMode,
+    domain::{
+        callback::{self, Callback},
+        returning::{Ticket, failed_address},
+    },
+    store::{Begun, BegunCallback, FailedCallback, StoreError},
 };
 use axum::{
     extract::{RawQuery, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use chrono::TimeDelta;
+use url::Url;
+
+/// How long an application has to finish a callback; the provider's code lives hardly longer.
+const TICKET_LIFE: TimeDelta = TimeDelta::minutes(5);
 
 /// `GET /oauth/callback`
 ///
-/// A known state is sent on to Nango, which finishes the authorisation, with the raw query byte for
-/// byte: providers do not all encode it the same way. An error of the provider ends the attempt here.
+/// A known state is finished once. An error of the provider ends the attempt here.
 pub(super) async fn handler(
     State(state): State<AppState>,
     RequestId(request_id): RequestId,
@@ -23,28 +31,75 @@ pub(super) async fn handler(
 ) -> Response {
     let query = query.unwrap_or_default();
     let now = state.clock.now();
-    match callback::read(&query) {
+    let answered = match callback::read(&query) {
         Callback::Answered(unverified) => {
             match state.store.begin_callback(&unverified, now).await {
-                Ok(true) => send_on(&state.nango.callback(&query)),
-                Ok(false) => page::unknown().into_response(),
-                Err(error) => unavailable(&error),
+                Ok(Begun::First(callback)) => go_on(&state, callback, &query).await,
+                Ok(Begun::Again { status, reason }) => Ok(page::stored(&status, reason.as_deref())),
+                Ok(Begun::Unknown) => Ok(page::unknown().into_response()),
+                Err(error) => Err(error),
             }
         }
         Callback::Failed(unverified, reason) => {
             match state.store.fail_callback(&unverified, reason, request_id, now).await {
-                Ok(true) => page::failed(reason).into_response(),
-                Ok(false) => page::unknown().into_response(),
-                Err(error) => unavailable(&error),
+                Ok(Some(FailedCallback { connection, return_url })) => {
+                    let page = return_url.and_then(|page| Url::parse(&page).ok());
+                    Ok(match page {
+                        Some(page) => back_to(&failed_address(&page, connection, reason.as_str())),
+                        None => page::failed(reason).into_response(),
+                    })
+                }
+                Ok(None) => Ok(page::unknown().into_response()),
+                Err(error) => Err(error),
             }
         }
-        Callback::Unreadable => page::unknown().into_response(),
-    }
+        Callback::Unreadable => Ok(page::unknown().into_response()),
+    };
+    answered.unwrap_or_else(|error| {
+        tracing::error!(error = chain(&error), "a callback could not be taken");
+        page::unavailable().into_response()
+    })
+}
+
+/// Sends the browser on to Nango with the raw query byte for byte, for providers do not all encode it the
+/// same way; or finishes at once; or waits for the application, which knows who is logged in.
+async fn go_on(
+    state: &AppState,
+    callback: BegunCallback,
+    query: &str,
+) -> Result<Response, StoreError> {
+    let CallbackMode::Complete { sealer, .. } = state.callbacks.as_ref() else {
+        return Ok(send_on(&state.nango.callback(query)));
+    };
+    let return_url = callback.return_url.as_deref().and_then(|page| Url::parse(page).ok());
+    let Some(page) = return_url else {
+        let cookie = callback.cookie.as_deref();
+        let said =
+            complete::finish(state, &callback.tenant, callback.attempt, query, cookie).await?;
+        return Ok(page::finished(said));
+    };
+    let owner = opened::owner(callback.attempt);
+    let Ok(sealed) = sealer.seal(query, &owner, state.mint.bytes()) else {
+        return Ok(page::unavailable().into_response());
+    };
+    let ticket = Ticket::new(state.mint.bytes());
+    let now = state.clock.now();
+    let expires_at = now.checked_add_signed(TICKET_LIFE).unwrap_or(now);
+    state.store.bind_callback(&callback, &sealed, &ticket, expires_at).await?;
+    Ok(back_to(&ticket.address(&page, callback.connection)))
 }
 
 /// 308 is what Nango documents. It may be cached, unless that is forbidden; and the code in the query
 /// must not travel on in a `Referer`.
 fn send_on(location: &str) -> Response {
+    redirect(StatusCode::PERMANENT_REDIRECT, location)
+}
+
+fn back_to(location: &str) -> Response {
+    redirect(StatusCode::SEE_OTHER, location)
+}
+
+fn redirect(status: StatusCode, location: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(location) else {
         return page::unknown().into_response();
     };
@@ -53,10 +108,5 @@ fn send_on(location: &str) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
-    (StatusCode::PERMANENT_REDIRECT, headers).into_response()
-}
-
-fn unavailable(error: &StoreError) -> Response {
-    tracing::error!(error = chain(error), "a callback could not be taken");
-    page::unavailable().into_response()
+    (status, headers).into_response()
 }

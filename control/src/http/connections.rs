@@ -26,7 +26,7 @@ use serde::Serialize;
 /// A connection as its tenant sees it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct View {
+pub(super) struct View {
     connection_id: ConnectionId,
     tenant_id: TenantId,
     sub: String,

@@ -2,7 +2,7 @@
 
 use crate::{
     cause::chain,
-    domain::{start::BadStart, transition::Refused},
+    domain::{sealing::BadSeal, start::BadStart, transition::Refused},
     nango::NangoError,
     store::StoreError,
 };
@@ -41,6 +41,11 @@ pub enum ApiError {
     NotJson(String),
     #[error("the connection is being deleted")]
     BeingDeleted,
+    /// Nobody has it, it was used, or it is too old; nobody can tell which.
+    #[error("no such ticket")]
+    NoTicket,
+    #[error("DATA_ENCRYPTION_KEY cannot seal, or does not open what is kept")]
+    Sealing(#[from] BadSeal),
     #[error(transparent)]
     BadStart(#[from] BadStart),
     #[error(transparent)]
@@ -63,6 +68,7 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::NoTicket => (StatusCode::CONFLICT, "ticket_invalid", "Ticket invalid"),
             Self::BeingDeleted => (StatusCode::CONFLICT, "being_deleted", "Being deleted"),
             Self::BadRequest(_) | Self::BadStart(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request")
@@ -91,9 +97,9 @@ impl ApiError {
             Self::Store(StoreError::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable")
             }
-            Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_)) | Self::Panicked => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
-            }
+            Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
+            | Self::Sealing(_)
+            | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
 
@@ -109,6 +115,9 @@ impl ApiError {
             }
             Self::NoGrant => "Ask the gateway's operator for a grant.",
             Self::NoRoute | Self::MethodNotAllowed => "Check the path and method against the API.",
+            Self::NoTicket => {
+                "The ticket was used, is older than five minutes, or is another connection's. Reconnect."
+            }
             Self::BeingDeleted => "Start a new connection; this one is being deleted.",
             Self::NotFound => "This tenant has no such connection.",
             Self::Nango(NangoError::Unreachable(_)) => {
@@ -121,9 +130,9 @@ impl ApiError {
                 "The token vault is not set up for this service. Tell this service's operator."
             }
             Self::Store(StoreError::Unavailable(_)) => "Try again in a few seconds.",
-            Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_)) | Self::Panicked => {
-                "Tell this service's operator, with the request id."
-            }
+            Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
+            | Self::Sealing(_)
+            | Self::Panicked => "Tell this service's operator, with the request id.",
         };
         fixed.to_owned()
     }

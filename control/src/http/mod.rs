@@ -2,9 +2,11 @@
 
 mod callback;
 mod caller;
+mod complete;
 mod connections;
 mod error;
 mod health;
+mod opened;
 mod page;
 mod reconnect;
 mod request_log;
@@ -12,7 +14,8 @@ mod start;
 mod webhook;
 
 use crate::{
-    clock::Clock, domain::provider::Catalogue, mint::Mint, nango::NangoClient, store::Store,
+    clock::Clock, config::CallbackMode, domain::provider::Catalogue, mint::Mint,
+    nango::NangoClient, store::Store,
 };
 use axum::{
     Router,
@@ -39,6 +42,7 @@ pub struct AppState {
     pub store: Store,
     pub nango: Arc<NangoClient>,
     pub catalogue: Arc<Catalogue>,
+    pub callbacks: Arc<CallbackMode>,
     pub assertion_keys: Arc<KeyRing>,
     pub clock: Clock,
     pub mint: Mint,
@@ -56,6 +60,7 @@ pub fn router(state: AppState) -> Router {
         )
         .route("/tenants/{tenant}/connections/{id}/reconnect", post(reconnect::handler))
         .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
+        .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))
         // Nango.

@@ -1,9 +1,10 @@
 //! What a browser is shown: fixed words, so that nothing a stranger sent can be in them.
 
+use super::complete::Said;
 use crate::domain::connection::Reason;
 use axum::{
     http::{StatusCode, header},
-    response::{Html, IntoResponse},
+    response::{Html, IntoResponse, Response},
 };
 
 /// The state is not known, was used, or is too old.
@@ -46,6 +47,38 @@ pub(super) fn failed(reason: Reason) -> impl IntoResponse {
             "The provider reported an error. Go back to the application and start again.",
         ),
     }
+}
+
+/// This service finished the callback, and Nango said this.
+pub(super) fn finished(said: Said) -> Response {
+    match said {
+        Said::Success => connected(),
+        Said::Failure(reason) => failed(reason).into_response(),
+        Said::Nothing => under_way(),
+    }
+}
+
+/// A page that is loaded again shows what became of the attempt.
+pub(super) fn stored(status: &str, reason: Option<&str>) -> Response {
+    match (status, reason) {
+        ("done", _) => connected(),
+        ("open", _) => under_way(),
+        ("failed", Some("access_denied")) => failed(Reason::AccessDenied).into_response(),
+        ("failed", Some("account_changed")) => failed(Reason::AccountChanged).into_response(),
+        ("failed", _) => failed(Reason::ProviderError).into_response(),
+        _ => unknown().into_response(),
+    }
+}
+
+fn connected() -> Response {
+    let text = "You can close this window.";
+    page(StatusCode::OK, "Connected", text).into_response()
+}
+
+fn under_way() -> Response {
+    let text =
+        "The connection is being finished. You can close this window; the application will know.";
+    page(StatusCode::OK, "Almost there", text).into_response()
 }
 
 /// The callback could not be recorded.

@@ -3,7 +3,7 @@
 use super::{
     ApiError, AppState,
     caller::Caller,
-    start::{ATTEMPT_LIFE, Started},
+    opened::{self, Started},
 };
 use crate::{
     domain::{
@@ -12,7 +12,7 @@ use crate::{
         event::{Event, Rules},
     },
     nango::Authorize,
-    store::{As, Change, Changed, NewAttempt},
+    store::{As, Change, Changed},
 };
 use axum::{
     Json,
@@ -22,6 +22,25 @@ use axum::{
     response::IntoResponse,
 };
 use contract::{action::Action, id::AttemptId};
+use serde::Deserialize;
+
+/// What may be said beside it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Asked {
+    #[serde(default)]
+    return_url: Option<String>,
+}
+
+impl Asked {
+    /// A body need not be there.
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(body).map_err(|error| ApiError::BadRequest(error.to_string()))
+    }
+}
 
 /// `POST /tenants/{tenant}/connections/{id}/reconnect`
 ///
@@ -34,9 +53,8 @@ pub(super) async fn handler(
     body: Bytes,
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    if !matches!(body.trim_ascii(), b"" | b"{}") {
-        return Err(ApiError::BadRequest("send no body, or {}".to_owned()));
-    }
+    let asked = Asked::read(&body)?;
+    opened::check_return(&state, asked.return_url.as_deref())?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
     let role = As::Tenant(&caller.tenant);
     let known = state.store.connection(role, &caller.tenant, id).await?;
@@ -56,18 +74,15 @@ pub(super) async fn handler(
         })
         .await?;
     let at = state.clock.now();
-    let expires_at = at.checked_add_signed(ATTEMPT_LIFE).unwrap_or(at);
+    let expires_at = opened::expires_at(at);
+    let return_url = asked.return_url.as_deref();
     let change = Change {
         tenant: &caller.tenant,
         connection: id,
         actor: Actor::Principal(caller.principal),
         request_id: caller.request_id,
         at,
-        opens: Some(NewAttempt {
-            id: attempt,
-            state: &authorization.state,
-            deadline_at: expires_at,
-        }),
+        opens: Some(opened::attempt(&state, attempt, &authorization, return_url, expires_at)?),
         settles: None,
     };
     let decide =

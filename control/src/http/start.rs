@@ -1,10 +1,14 @@
 //! Starts a connection.
 
-use super::{ApiError, AppState, caller::Caller};
+use super::{
+    ApiError, AppState,
+    caller::Caller,
+    opened::{self, Started},
+};
 use crate::{
-    domain::{audit::Actor, connection::Status, provider::Provider, start::StartRequest},
+    domain::{audit::Actor, connection::Status, start::StartRequest},
     nango::Authorize,
-    store::{NewAttempt, NewConnection},
+    store::NewConnection,
 };
 use axum::{
     Json,
@@ -12,28 +16,10 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
     action::Action,
-    id::{AttemptId, ConnectionId, TenantId},
+    id::{AttemptId, ConnectionId},
 };
-use serde::Serialize;
-
-/// Nango's cookie for the callback lives for an hour.
-pub(super) const ATTEMPT_LIFE: TimeDelta = TimeDelta::minutes(60);
-
-/// What the client application needs to send its user off.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Started {
-    pub(super) connection_id: ConnectionId,
-    pub(super) authorization_url: String,
-    pub(super) state: String,
-    pub(super) provider: Provider,
-    pub(super) tenant_id: TenantId,
-    pub(super) status: Status,
-    pub(super) expires_at: DateTime<Utc>,
-}
 
 /// `POST /tenants/{tenant}/connections`
 ///
@@ -48,6 +34,7 @@ pub(super) async fn handler(
     caller.may(Action::Connect, &tenant)?;
     let Json(request) = body?;
     let start = request.check(&state.catalogue)?;
+    opened::check_return(&state, start.return_url.as_deref())?;
     let id = state.mint.id(ConnectionId::from_parts);
     let attempt = state.mint.id(AttemptId::from_parts);
     let authorization = state
@@ -63,17 +50,15 @@ pub(super) async fn handler(
         })
         .await?;
     let at = state.clock.now();
-    let expires_at = at.checked_add_signed(ATTEMPT_LIFE).unwrap_or(at);
+    let expires_at = opened::expires_at(at);
+    let return_url = start.return_url.as_deref();
+    let attempt = opened::attempt(&state, attempt, &authorization, return_url, expires_at)?;
     state
         .store
         .start(NewConnection {
             tenant: &caller.tenant,
             id,
-            attempt: NewAttempt {
-                id: attempt,
-                state: &authorization.state,
-                deadline_at: expires_at,
-            },
+            attempt,
             start: &start,
             at,
             actor: Actor::Principal(caller.principal),

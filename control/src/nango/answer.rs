@@ -1,7 +1,7 @@
 //! How Nango answers: a success as JSON, a refusal with a code, or nothing that can be used.
 
 use super::wire;
-use crate::cause::chain;
+use crate::{cause::chain, domain::connection::Reason};
 use reqwest::{RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
 
 /// A longer answer is none of Nango's.
@@ -56,6 +56,24 @@ pub(super) async fn refusal(answer: Response) -> NangoError {
     };
     let code = code.unwrap_or_else(|| "unknown".to_owned());
     NangoError::Refused { status: status.as_u16(), code }
+}
+
+/// What the page says of a callback that failed. Its text is the provider's, or its user's, and may hold
+/// anything; only whether it is about the callback itself or about the code is kept.
+pub(super) async fn read_failure(answer: Response) -> Result<Reason, NangoError> {
+    let body = read_body(answer).await?;
+    let is_about = |words: &[u8]| body.windows(words.len()).any(|part| part == words);
+    let of_the_callback: [&[u8]; 4] = [
+        b"No session found",
+        b"failed to get session",
+        b"state cookie missing",
+        b"invalid_oauth_state",
+    ];
+    Ok(if of_the_callback.into_iter().any(is_about) {
+        Reason::VaultRefused
+    } else {
+        Reason::TokenExchangeFailed
+    })
 }
 
 fn is_json(answer: &Response) -> bool {

@@ -8,14 +8,20 @@ mod wire;
 
 use crate::{
     config::NangoConfig,
-    domain::profile::{Mapping, Profile},
+    domain::{
+        connection::Reason,
+        profile::{Mapping, Profile},
+    },
 };
 use answer::{read_json, refusal, send};
 use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
-use reqwest::{RequestBuilder, StatusCode, header::LOCATION};
+use reqwest::{
+    RequestBuilder, StatusCode,
+    header::{COOKIE, LOCATION, SET_COOKIE},
+};
 use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeMap, time::Duration};
 use url::Url;
@@ -53,6 +59,8 @@ pub struct Authorization {
     /// The provider's own URL, byte for byte.
     pub url: String,
     pub state: String,
+    /// What the callback needs at a Nango that enforces it: `name=value`.
+    pub cookie: Option<String>,
 }
 
 /// A connection of ours as the vault lists it: all of this is in tags, which only the holder of our API
@@ -119,8 +127,31 @@ impl NangoClient {
         if answer.status() != StatusCode::FOUND {
             return Err(refusal(answer).await);
         }
-        let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        wire::read_location(location.unwrap_or_default(), &self.config.callback_url)
+        let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let (location, cookie) = (text(LOCATION).unwrap_or_default(), text(SET_COOKIE));
+        let cookie = cookie.and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
+        wire::read_location(location, &self.config.callback_url, cookie)
+    }
+
+    /// Finishes a callback in the browser's place: nothing when Nango says that it succeeded, and else
+    /// what it says. Neither is proof, and the call is never made twice.
+    pub async fn complete(
+        &self,
+        raw_query: &str,
+        cookie: Option<&str>,
+    ) -> Result<Option<Reason>, NangoError> {
+        let mut url = self.url(&["oauth", "callback"]);
+        url.set_query(Some(raw_query));
+        let mut request = self.http.get(url);
+        if let Some(cookie) = cookie {
+            request = request.header(COOKIE, cookie);
+        }
+        let answer = send(request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(None),
+            StatusCode::BAD_REQUEST => Ok(Some(answer::read_failure(answer).await?)),
+            _ => Err(refusal(answer).await),
+        }
     }
 
     /// The connections of ours that the vault lists under a name, the oldest first. The list never

@@ -142,6 +142,7 @@ pub(super) fn error_code(body: &[u8]) -> Option<String> {
 pub(super) fn read_location(
     location: &str,
     callback_url: &Url,
+    cookie: Option<String>,
 ) -> Result<Authorization, NangoError> {
     let url =
         Url::parse(location).map_err(|_not_a_url| NangoError::Malformed("a redirect to no URL"))?;
@@ -156,7 +157,7 @@ pub(super) fn read_location(
             "a redirect whose callback is not ours; set Nango's callback URL to PUBLIC_URL/oauth/callback",
         ));
     }
-    Ok(Authorization { url: location.to_owned(), state })
+    Ok(Authorization { url: location.to_owned(), state, cookie })
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
 
     #[track_caller]
     fn check_location(location: &str, expected_state: Option<&str>) {
-        let read = read_location(location, &CALLBACK.parse().unwrap());
+        let read = read_location(location, &CALLBACK.parse().unwrap(), None);
         assert_eq!(read.ok().map(|read| read.state).as_deref(), expected_state, "{location}");
     }
 

@@ -37,14 +37,22 @@ impl Outbox {
             Next::LookAt(due_at) => {
                 self.store.postpone_attempt(attempt, Postponed::NotListed, due_at).await
             }
+            Next::Believe(reason) => {
+                self.end(attempt, Event::CallbackFailed { attempt: attempt.id, reason }).await
+            }
             Next::GiveUp => {
-                let tenant = &attempt.tenant;
-                let known = self.store.connection(As::Worker, tenant, attempt.connection).await?;
-                let Some(known) = known else { return Ok(()) };
                 let was_called_back = attempt.waiting.called_back_at.is_some();
-                let event = Event::DeadlinePassed { attempt: attempt.id, was_called_back };
-                self.apply(&known, event, None).await
+                self.end(attempt, Event::DeadlinePassed { attempt: attempt.id, was_called_back })
+                    .await
             }
         }
+    }
+
+    async fn end(&self, attempt: &ClaimedAttempt, event: Event) -> Result<(), StoreError> {
+        let tenant = &attempt.tenant;
+        let known = self.store.connection(As::Worker, tenant, attempt.connection).await?;
+        // A foreign key holds that there is one.
+        let Some(known) = known else { return Ok(()) };
+        self.apply(&known, event, None).await
     }
 }

@@ -1,9 +1,10 @@
-//! Attempts: how one is opened, whose callback a state is, how an attempt is looked up and ends.
+//! Attempts: how one is opened, whose a state is, how an attempt is looked up and ends.
 
 use super::{As, Store, StoreError, later, read, receipts::Postponed};
 use crate::domain::{
     attempt::{Waiting, first_look},
     callback::{UnverifiedState, state_hash},
+    connection::Reason,
     transition::AttemptEnd,
 };
 use chrono::{DateTime, Utc};
@@ -19,6 +20,10 @@ pub struct NewAttempt<'a> {
     /// The state in the authorisation URL.
     pub state: &'a str,
     pub deadline_at: DateTime<Utc>,
+    /// Nango's cookie for the callback, sealed.
+    pub cookie: Option<String>,
+    /// Where the browser goes with a ticket.
+    pub return_url: Option<&'a str>,
 }
 
 /// An open attempt that one worker may look up until its lease runs out.
@@ -33,7 +38,7 @@ pub struct ClaimedAttempt {
     pub failures: usize,
 }
 
-type Row = (String, Uuid, Uuid, DateTime<Utc>, Option<DateTime<Utc>>, i32, i32);
+type Row = (String, Uuid, Uuid, DateTime<Utc>, Option<DateTime<Utc>>, i32, Option<String>, i32);
 
 /// The attempt that a state belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,20 +49,6 @@ pub(super) struct FoundAttempt {
 }
 
 impl Store {
-    /// Marks the callback of a state as started, once: of several callbacks with one state, exactly one
-    /// is told `true`.
-    pub async fn begin_callback(
-        &self,
-        state: &UnverifiedState,
-        at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        let mut tx = self.begin(As::Worker).await?;
-        let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(false) };
-        let is_first = mark_callback(&mut tx, &found, at).await?;
-        tx.commit().await?;
-        Ok(is_first)
-    }
-
     /// Claims the open attempt whose look-up is due longest.
     pub async fn claim_attempt(
         &self,
@@ -73,7 +64,8 @@ impl Store {
                  SELECT tenant_id, attempt_id FROM attempts WHERE status = 'open' AND due_at <= $2
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING tenant_id, connection_id, attempt_id, deadline_at, callback_started_at, looks, failures",
+             RETURNING tenant_id, connection_id, attempt_id, deadline_at, callback_started_at, looks, vault_said,
+                failures",
         )
         .bind(lease)
         .bind(at)
@@ -81,17 +73,20 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(tenant, connection, attempt, deadline_at, called_back_at, looks, failures)| {
-            let looks = usize::try_from(looks).unwrap_or_default();
-            Ok(ClaimedAttempt {
-                tenant: read("attempts.tenant_id", &tenant)?,
-                connection: ConnectionId::from_uuid(connection),
-                id: AttemptId::from_uuid(attempt),
-                lease,
-                waiting: Waiting { deadline_at, called_back_at, looks },
-                failures: usize::try_from(failures).unwrap_or_default(),
-            })
-        })
+        row.map(
+            |(tenant, connection, attempt, deadline_at, called_back_at, looks, said, failures)| {
+                let looks = usize::try_from(looks).unwrap_or_default();
+                let vault_said = said.as_deref().and_then(Reason::of_the_vault);
+                Ok(ClaimedAttempt {
+                    tenant: read("attempts.tenant_id", &tenant)?,
+                    connection: ConnectionId::from_uuid(connection),
+                    id: AttemptId::from_uuid(attempt),
+                    lease,
+                    waiting: Waiting { deadline_at, called_back_at, looks, vault_said },
+                    failures: usize::try_from(failures).unwrap_or_default(),
+                })
+            },
+        )
         .transpose()
     }
 
@@ -154,6 +149,20 @@ pub(super) async fn find_attempt(
     .transpose()
 }
 
+/// Where the browser of an attempt goes back to.
+pub(super) async fn return_url(
+    tx: &mut Transaction<'static, Postgres>,
+    found: &FoundAttempt,
+) -> Result<Option<String>, StoreError> {
+    let query = "SELECT return_url FROM attempts WHERE tenant_id = $1 AND attempt_id = $2";
+    let found = sqlx::query_scalar(query)
+        .bind(found.tenant.as_str())
+        .bind(found.attempt.as_uuid())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(found)
+}
+
 /// Compare and set: an attempt that is open, in time, and whose callback nobody started.
 pub(super) async fn mark_callback(
     tx: &mut Transaction<'static, Postgres>,
@@ -181,14 +190,17 @@ pub(super) async fn open_attempt(
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at, due_at)
-         VALUES ($1, $2, $3, 'open', $4, $5, $5)",
+        "INSERT INTO attempts (tenant_id, attempt_id, connection_id, status, created_at, deadline_at, due_at, cookie,
+            return_url)
+         VALUES ($1, $2, $3, 'open', $4, $5, $5, $6, $7)",
     )
     .bind(tenant.as_str())
     .bind(new.id.as_uuid())
     .bind(connection.as_uuid())
     .bind(at)
     .bind(new.deadline_at)
+    .bind(new.cookie.as_deref())
+    .bind(new.return_url)
     .execute(&mut **tx)
     .await?;
     sqlx::query(

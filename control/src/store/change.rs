@@ -2,7 +2,7 @@
 
 use super::{
     As, Store, StoreError,
-    attempts::{NewAttempt, end_attempt, find_attempt, mark_callback, open_attempt},
+    attempts::{NewAttempt, end_attempt, find_attempt, mark_callback, open_attempt, return_url},
     audit::AuditLine,
     jobs::{JobKind, end_job},
     later,
@@ -45,6 +45,13 @@ pub enum Settled {
     Job { id: JobId, lease: Uuid },
 }
 
+/// A callback that brought an error.
+#[derive(Debug)]
+pub struct FailedCallback {
+    pub connection: ConnectionId,
+    pub return_url: Option<String>,
+}
+
 /// What came of a change.
 #[derive(Debug)]
 pub enum Changed {
@@ -84,7 +91,7 @@ impl Store {
     }
 
     /// Takes a callback that brought an error: its attempt is marked and failed in one transaction,
-    /// because after the mark nobody could bring the error again. `false`, if the state is not known,
+    /// because after the mark nobody could bring the error again. Nothing, if the state is not known,
     /// was used, or is too old.
     pub async fn fail_callback(
         &self,
@@ -92,16 +99,17 @@ impl Store {
         reason: Reason,
         request_id: Option<String>,
         at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<FailedCallback>, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(false) };
+        let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(None) };
         // The connection first, as everywhere: two orders could wait for each other.
         let Some(before) = Self::lock(&mut tx, &found.tenant, found.connection).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         if !mark_callback(&mut tx, &found, at).await? {
-            return Ok(false);
+            return Ok(None);
         }
+        let return_url = return_url(&mut tx, &found).await?;
         let event = Event::CallbackFailed { attempt: found.attempt, reason };
         let effect = before.apply(event, Rules::at(at));
         let change = Change {
@@ -115,7 +123,7 @@ impl Store {
         };
         self.carry_out(&mut tx, &change, before, effect).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(FailedCallback { connection: found.connection, return_url }))
     }
 
     async fn carry_out(

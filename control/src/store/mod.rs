@@ -3,6 +3,7 @@
 
 mod attempts;
 mod audit;
+mod callbacks;
 mod change;
 mod connections;
 mod deliveries;
@@ -21,7 +22,8 @@ use sqlx::{
 use std::time::Duration;
 
 pub use attempts::{ClaimedAttempt, NewAttempt};
-pub use change::{Change, Changed, Settled};
+pub use callbacks::{Begun, BegunCallback};
+pub use change::{Change, Changed, FailedCallback, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};
 pub use jobs::{ClaimedJob, JobKind};

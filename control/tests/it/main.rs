@@ -11,6 +11,7 @@
 )]
 
 mod callback;
+mod complete;
 mod confirm;
 mod delete;
 mod deliver;

@@ -15,8 +15,10 @@ use contract::{
 };
 use control::{
     clock::Clock,
-    config::{NangoConfig, NotificationConfig},
-    domain::{provider::Catalogue, signing::SigningSecret},
+    config::{CallbackMode, NangoConfig, NotificationConfig},
+    domain::{
+        provider::Catalogue, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+    },
     http::{AppState, router},
     mint::Mint,
     nango::NangoClient,
@@ -85,7 +87,23 @@ impl TestApp {
 
     /// An app whose Nango is set up with this callback URL.
     pub async fn start_with(pool: PgPool, nangos_callback_url: &str) -> Self {
-        let nango = StandIn::start(nango(nangos_callback_url), 0).await.unwrap();
+        Self::build(pool, nango(nangos_callback_url), CallbackMode::Redirect).await
+    }
+
+    /// An app that finishes callbacks itself, at a Nango that enforces its cookie.
+    pub async fn completing(pool: PgPool) -> Self {
+        let settings =
+            Settings { enforces_cookie: true, ..nango(&format!("{PUBLIC_URL}/oauth/callback")) };
+        let keys = KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap();
+        let mode = CallbackMode::Complete {
+            sealer: Sealer::new(&keys).unwrap(),
+            origins: AllowedOrigins::read("https://app.example").unwrap(),
+        };
+        Self::build(pool, settings, mode).await
+    }
+
+    async fn build(pool: PgPool, settings: Settings, callbacks: CallbackMode) -> Self {
+        let nango = StandIn::start(settings, 0).await.unwrap();
         let receiver = Arc::<Mutex<Receiver>>::default();
         let destination = listen(Arc::clone(&receiver)).await;
         let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
@@ -115,6 +133,7 @@ impl TestApp {
             store: store.clone(),
             nango: Arc::clone(&client),
             catalogue: Arc::new(catalogue),
+            callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
             clock: clock.clone(),
             mint: mint.clone(),

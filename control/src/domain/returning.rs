@@ -1,0 +1,121 @@
+//! Where a browser goes back to, and the ticket it takes along.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use contract::id::ConnectionId;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use url::{Origin, Url};
+
+const URL_BYTES_MAX: usize = 2048;
+
+/// The origins whose pages an application may name.
+#[derive(Debug, Clone, Default)]
+pub struct AllowedOrigins(Vec<Origin>);
+
+impl AllowedOrigins {
+    /// Reads `https://app.example,https://other.example`.
+    pub fn read(text: &str) -> Option<Self> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let origins = entries.map(|entry| {
+            let url = Url::parse(entry).ok()?;
+            let is_origin = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            (is_origin && matches!(url.scheme(), "https" | "http")).then(|| url.origin())
+        });
+        origins.collect::<Option<Vec<Origin>>>().map(Self)
+    }
+
+    /// The page of this address, if it is one of theirs.
+    pub fn page(&self, text: &str) -> Option<Url> {
+        let url = Url::parse(text).ok().filter(|_| text.len() <= URL_BYTES_MAX)?;
+        let is_plain =
+            url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        (is_plain && self.0.contains(&url.origin())).then_some(url)
+    }
+}
+
+/// By which an application finishes a callback, once. Whoever has it came back from the provider.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket(String);
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ticket(..)")
+    }
+}
+
+impl Ticket {
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(random))
+    }
+
+    /// As it came back from somewhere.
+    pub const fn unverified(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Under what it is kept.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
+    }
+
+    /// The application's page, with the ticket for it.
+    pub fn address(&self, page: &Url, connection: ConnectionId) -> String {
+        let mut url = page.clone();
+        url.query_pairs_mut()
+            .append_pair("connectionId", &connection.to_string())
+            .append_pair("ticket", &self.0);
+        url.into()
+    }
+}
+
+/// The application's page, with the reason of a failure in words of ours.
+pub fn failed_address(page: &Url, connection: ConnectionId, reason: &str) -> String {
+    let mut url = page.clone();
+    url.query_pairs_mut()
+        .append_pair("connectionId", &connection.to_string())
+        .append_pair("error", reason);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_of_an_allowed_origin_and_of_no_other() {
+        let allowed = AllowedOrigins::read("https://app.example, http://localhost:5173").unwrap();
+        for page in
+            ["https://app.example/done?a=b", "http://localhost:5173/", "https://APP.example"]
+        {
+            assert!(allowed.page(page).is_some(), "{page}");
+        }
+        for page in [
+            "https://app.example.evil.example/",
+            "https://app.example:444/",
+            "http://app.example/",
+            "https://user@app.example/",
+            "https://app.example/#x",
+            "javascript:alert(1)",
+            "//app.example/",
+            "/done",
+            "",
+        ] {
+            assert!(allowed.page(page).is_none(), "{page}");
+        }
+        assert!(AllowedOrigins::default().page("https://app.example/").is_none());
+        assert!(AllowedOrigins::read("https://app.example/path").is_none());
+    }
+
+    #[test]
+    fn a_browser_takes_a_ticket_along_beside_what_the_page_had() {
+        let page = Url::parse("https://app.example/done?a=b").unwrap();
+        let id = ConnectionId::from_parts(1, &[1; 10]);
+        let ticket = Ticket::new([0; 32]);
+        assert_eq!(
+            ticket.address(&page, id),
+            format!("https://app.example/done?a=b&connectionId={id}&ticket={}", "A".repeat(43))
+        );
+        assert_eq!(Ticket::unverified("A".repeat(43)).hash(), ticket.hash());
+        assert!(!format!("{ticket:?}").contains("AA"));
+    }
+}

@@ -1,0 +1,108 @@
+//! What is kept for a while and must not be read by whoever reads the database: sealed with
+//! AES-256-GCM, and bound to what it belongs to.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use contract::keys::{Key, KeyId, KeyRing};
+use sha2::{Digest, Sha256};
+use std::{fmt, sync::Arc};
+
+/// Keeps keys of other uses of the same text apart.
+const PURPOSE: &[u8] = b"connections data encryption v1";
+
+/// Seals with the first of several keys and opens with any.
+#[derive(Clone)]
+pub struct Sealer(Arc<[(KeyId, LessSafeKey)]>);
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Sealer(..)")
+    }
+}
+
+/// It cannot be sealed, or is no seal of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not sealed by a key that is known here, or for something else")]
+pub struct BadSeal;
+
+impl Sealer {
+    pub fn new(keys: &KeyRing) -> Result<Self, BadSeal> {
+        keys.iter().map(derived).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Seals a text for `owner`, with random bytes that are used for nothing else.
+    pub fn seal(
+        &self,
+        text: &str,
+        owner: &str,
+        random: [u8; NONCE_LEN],
+    ) -> Result<String, BadSeal> {
+        let (id, key) = self.0.first().ok_or(BadSeal)?;
+        let mut sealed = text.as_bytes().to_vec();
+        let nonce = Nonce::assume_unique_for_key(random);
+        let owner = Aad::from(owner.as_bytes());
+        key.seal_in_place_append_tag(nonce, owner, &mut sealed).map_err(|_full| BadSeal)?;
+        let sealed = [&random[..], &sealed].concat();
+        Ok(format!("{id}.{}", URL_SAFE_NO_PAD.encode(sealed)))
+    }
+
+    /// Opens what was sealed for `owner`.
+    pub fn open(&self, sealed: &str, owner: &str) -> Result<String, BadSeal> {
+        let (id, encoded) = sealed.split_once('.').ok_or(BadSeal)?;
+        let known = self.0.iter().find(|(known, _)| known.as_str() == id);
+        let (_, key) = known.ok_or(BadSeal)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_not_base64| BadSeal)?;
+        let (nonce, text) = bytes.split_first_chunk::<NONCE_LEN>().ok_or(BadSeal)?;
+        let mut text = text.to_vec();
+        let owner = Aad::from(owner.as_bytes());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let text = key.open_in_place(nonce, owner, &mut text).map_err(|_forged| BadSeal)?;
+        std::str::from_utf8(text).map(str::to_owned).map_err(|_not_text| BadSeal)
+    }
+}
+
+fn derived(key: &Key) -> Result<(KeyId, LessSafeKey), BadSeal> {
+    let bytes = Sha256::new().chain_update(PURPOSE).chain_update(key.secret.expose()).finalize();
+    let unbound = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_length| BadSeal)?;
+    Ok((key.id.clone(), LessSafeKey::new(unbound)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(keys: &str) -> Sealer {
+        Sealer::new(&KeyRing::parse(keys.as_bytes()).unwrap()).unwrap()
+    }
+
+    const OLD: &str = "old:0123456789abcdef0123456789abcdef";
+    const NEW: &str = "new:fedcba9876543210fedcba9876543210";
+
+    #[test]
+    fn what_is_sealed_is_opened_by_any_of_the_keys_and_for_its_owner_only() {
+        let sealed = sealer(OLD).seal("code=secret", "acme/1", [7; 12]).unwrap();
+        assert!(!sealed.contains("secret"));
+        let both = sealer(&format!("{NEW},{OLD}"));
+        assert_eq!(both.open(&sealed, "acme/1").as_deref(), Ok("code=secret"));
+        assert_eq!(both.open(&sealed, "acme/2"), Err(BadSeal));
+        assert_eq!(sealer(NEW).open(&sealed, "acme/1"), Err(BadSeal));
+        // Another key under the same id.
+        let forged = sealer("old:fedcba9876543210fedcba9876543210");
+        assert_eq!(forged.open(&sealed, "acme/1"), Err(BadSeal));
+    }
+
+    #[test]
+    fn what_was_changed_or_cut_off_is_not_opened() {
+        let keys = sealer(OLD);
+        let sealed = keys.seal("code=secret", "acme/1", [7; 12]).unwrap();
+        let mut cut = sealed.clone();
+        cut.truncate(sealed.len() - 2);
+        for text in ["", "old", "old.", "old.AAAA", ".AAAA", &cut] {
+            assert_eq!(keys.open(text, "acme/1"), Err(BadSeal), "{text}");
+        }
+        let mut changed = sealed.into_bytes();
+        let last = changed.len() - 3;
+        changed[last] = if changed[last] == b'A' { b'B' } else { b'A' };
+        assert_eq!(keys.open(std::str::from_utf8(&changed).unwrap(), "acme/1"), Err(BadSeal));
+    }
+}

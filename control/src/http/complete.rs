@@ -1,0 +1,100 @@
+//! Finishes a callback at Nango in the browser's place.
+
+use super::{ApiError, AppState, caller::Caller, connections::View, opened};
+use crate::{
+    cause::chain,
+    config::CallbackMode,
+    domain::{connection::Reason, returning::Ticket},
+    store::{As, StoreError},
+};
+use axum::{
+    Json,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use contract::{
+    action::Action,
+    id::{AttemptId, TenantId},
+};
+use serde::Deserialize;
+
+/// What Nango answered; the vault is looked at in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Success,
+    Failure(Reason),
+    /// It did not answer, and may have finished all the same.
+    Nothing,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Completion {
+    ticket: String,
+}
+
+/// `POST /tenants/{tenant}/connections/{id}/complete`
+///
+/// The application has seen that whoever came back is the user who started. Only now is the provider's code
+/// used: a stranger who was sent through the flow has left no credential behind.
+pub(super) async fn handler(
+    State(state): State<AppState>,
+    Path((tenant, id)): Path<(String, String)>,
+    caller: Caller,
+    body: Result<Json<Completion>, JsonRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    caller.may(Action::Connect, &tenant)?;
+    let Json(Completion { ticket }) = body?;
+    let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
+    let tenant = &caller.tenant;
+    let known = state.store.connection(As::Tenant(tenant), tenant, id).await?;
+    if known.is_none() {
+        return Err(ApiError::NotFound);
+    }
+    let ticket = Ticket::unverified(ticket);
+    let bound = state.store.take_bound(tenant, id, &ticket, state.clock.now()).await?;
+    let bound = bound.ok_or(ApiError::NoTicket)?;
+    let CallbackMode::Complete { sealer, .. } = state.callbacks.as_ref() else {
+        return Err(ApiError::NoTicket);
+    };
+    let owner = opened::owner(bound.attempt);
+    let query = sealer.open(&bound.query, &owner)?;
+    finish(&state, tenant, bound.attempt, &query, bound.cookie.as_deref()).await?;
+    let now = state.store.connection(As::Tenant(tenant), tenant, id).await?;
+    let now = now.ok_or(ApiError::NotFound)?;
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::ACCEPTED, headers, Json(View::from(now))))
+}
+
+/// Calls Nango once, keeps what it said, and has the vault looked at: a 400 or a silence is no proof of a
+/// failure, and a 200 is not yet a row.
+pub(super) async fn finish(
+    state: &AppState,
+    tenant: &TenantId,
+    attempt: AttemptId,
+    query: &str,
+    cookie: Option<&str>,
+) -> Result<Said, StoreError> {
+    let cookie = match (state.callbacks.as_ref(), cookie) {
+        (CallbackMode::Complete { sealer, .. }, Some(sealed)) => {
+            sealer.open(sealed, &opened::owner(attempt)).ok()
+        }
+        (CallbackMode::Complete { .. } | CallbackMode::Redirect, _) => None,
+    };
+    let said = match state.nango.complete(query, cookie.as_deref()).await {
+        Ok(None) => Said::Success,
+        Ok(Some(reason)) => Said::Failure(reason),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::warn!(attempt.id = %attempt, error, "attempt `{attempt}` could not be finished at Nango");
+            Said::Nothing
+        }
+    };
+    let reason = match said {
+        Said::Failure(reason) => Some(reason),
+        Said::Success | Said::Nothing => None,
+    };
+    state.store.note_finished(tenant, attempt, reason, state.clock.now()).await?;
+    Ok(said)
+}
