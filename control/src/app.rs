@@ -121,6 +121,7 @@ impl App {
                 clock,
                 mint,
                 may_change_account,
+                last_page: Arc::default(),
             },
             store,
             tls: mtls.as_ref().map(tls::server).transpose()?,

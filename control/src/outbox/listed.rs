@@ -8,10 +8,13 @@ use crate::{
         connection::Connection,
         event::{Event, Refresh, Rules},
         profile::{Mapping, Profile},
+        transition::Effect,
     },
     nango::{Listed, NangoError},
     store::{As, Change, Settled, StoreError},
 };
+use contract::id::ConnectionId;
+use std::collections::HashMap;
 
 /// What one row says of refreshing, when nobody knows how many others fail.
 pub(super) const fn refresh(row: &Listed) -> Refresh {
@@ -35,6 +38,33 @@ impl Outbox {
         let event = Event::Listed { attempt: row.attempt, vault: row.id.clone(), refresh, profile };
         self.apply(&known, event, settles).await?;
         Ok(true)
+    }
+
+    /// Applies those of many rows that say something new; nearly all say nothing, and cost nothing more.
+    pub(super) async fn apply_rows(
+        &self,
+        rows: &[Listed],
+        refresh: impl Fn(&Listed) -> Refresh,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<ConnectionId> = rows.iter().map(|row| row.connection).collect();
+        let known = self.store.connections(&ids).await?;
+        let known: HashMap<ConnectionId, &Connection> =
+            known.iter().map(|connection| (connection.id, connection)).collect();
+        let rules = Rules { at: self.clock.now(), may_change_account: self.may_change_account };
+        for row in rows {
+            let Some(known) = known.get(&row.connection) else { continue };
+            let refresh = refresh(row);
+            let event = Event::Listed {
+                attempt: row.attempt,
+                vault: row.id.clone(),
+                refresh,
+                profile: Profile::default(),
+            };
+            if known.tenant == row.tenant && known.apply(event, rules) != Effect::Unchanged {
+                self.apply_listed(row, refresh, None).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Commits what an event does to a connection.

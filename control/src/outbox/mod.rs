@@ -4,6 +4,7 @@
 //! worker that dies in between loses its lease, and another one does it again.
 
 mod attempts;
+mod bulk;
 mod checks;
 mod deliveries;
 mod jobs;
@@ -25,6 +26,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use bulk::LastPage;
+
 /// The poll is the truth; notifications only make it sooner.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,7 @@ pub struct Outbox {
     pub mint: Mint,
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
+    pub last_page: Arc<LastPage>,
 }
 
 /// What must be asked of the vault.
@@ -110,7 +114,10 @@ impl Outbox {
     /// One piece of work; `false`, if none is due.
     async fn step(&self, work: VaultWork) -> Result<bool, StoreError> {
         match work {
-            VaultWork::Receipts => self.confirm_next().await,
+            VaultWork::Receipts => {
+                self.confirm_in_bulk().await?;
+                self.confirm_next().await
+            }
             VaultWork::Attempts => self.look_up_next_attempt().await,
             VaultWork::Jobs => self.do_next_job().await,
             VaultWork::Sweep => self.sweep().await,

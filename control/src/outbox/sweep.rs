@@ -4,18 +4,12 @@
 use super::{Outbox, VAULT_LEASE, ask_again_at};
 use crate::{
     cause::chain,
-    domain::{
-        connection::Connection,
-        event::{Event, Rules},
-        profile::Profile,
-        sweep::next_walk,
-        transition::Effect,
-    },
+    domain::sweep::next_walk,
     nango::Listed,
     store::{As, Bound, ClaimedSweep, StoreError},
 };
-use contract::id::{ConnectionId, NangoConnectionId};
-use std::collections::{HashMap, HashSet};
+use contract::id::NangoConnectionId;
+use std::collections::HashSet;
 
 /// How many connections of ours are held against the list at a time.
 const CHUNK: i64 = 5000;
@@ -74,28 +68,12 @@ impl Outbox {
         sweep: &mut ClaimedSweep,
         seen: &mut Seen,
     ) -> Result<(), StoreError> {
-        let ids: Vec<ConnectionId> = rows.iter().map(|row| row.connection).collect();
-        let known = self.store.connections(&ids).await?;
-        let known: HashMap<ConnectionId, &Connection> =
-            known.iter().map(|connection| (connection.id, connection)).collect();
-        let rules = Rules { at: self.clock.now(), may_change_account: self.may_change_account };
         for row in rows {
             seen.names.insert(row.id.clone());
             sweep.counts.add(&row.integration, row.has_errors);
-            let Some(known) = known.get(&row.connection) else { continue };
-            let refresh = sweep.before.refresh(&row.integration, row.has_errors);
-            let event = Event::Listed {
-                attempt: row.attempt,
-                vault: row.id.clone(),
-                refresh,
-                profile: Profile::default(),
-            };
-            // Nearly all rows say nothing new, and cost nothing more.
-            if known.tenant == row.tenant && known.apply(event, rules) != Effect::Unchanged {
-                self.apply_listed(row, refresh, None).await?;
-            }
         }
-        Ok(())
+        let refresh = |row: &Listed| sweep.before.refresh(&row.integration, row.has_errors);
+        self.apply_rows(rows, refresh).await
     }
 
     /// Leaves a check behind for each connection that should have been listed and was not.

@@ -166,6 +166,24 @@ impl Store {
         .transpose()
     }
 
+    /// How many look-ups at the vault are due, counted up to a limit.
+    pub async fn look_ups_due(&self, at: DateTime<Utc>, limit: i64) -> Result<i64, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let due = sqlx::query_scalar(
+            "SELECT count(*) FROM (
+                 (SELECT 1 FROM receipts WHERE settled_at IS NULL AND due_at <= $1 LIMIT $2)
+                 UNION ALL
+                 (SELECT 1 FROM attempts WHERE status = 'open' AND due_at <= $1 LIMIT $2)
+             ) AS due",
+        )
+        .bind(at)
+        .bind(limit)
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(due)
+    }
+
     /// Ends a receipt that changes nothing.
     pub async fn settle_receipt(
         &self,

@@ -15,6 +15,7 @@ mod complete;
 mod confirm;
 mod delete;
 mod deliver;
+mod many;
 mod operate;
 mod receiver;
 mod reconnect;

@@ -145,6 +145,7 @@ impl TestApp {
             clock: clock.clone(),
             mint,
             may_change_account: false,
+            last_page: Arc::default(),
         };
         let router = router(state);
         Self { router, outbox, store, pool, nango, clock, receiver, is_finished: false }
