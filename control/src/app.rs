@@ -101,20 +101,24 @@ impl App {
         let store = Store::new(database.0, mint.clone());
         let nango = Arc::new(NangoClient::new(nango).map_err(AppError::Nango)?);
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
+        let catalogue = Arc::new(catalogue);
+        let probed =
+            Probed { store: store.clone(), nango: Arc::clone(&nango), clock: clock.clone(), stop };
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&nango),
-            catalogue: Arc::new(catalogue),
+            catalogue: Arc::clone(&catalogue),
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
             mint: mint.clone(),
         };
         Ok(Self {
             router: http::router(state),
-            admin_router: http::admin_router(Probed { store: store.clone(), stop }),
+            admin_router: http::admin_router(probed),
             outbox: Outbox {
                 store: store.clone(),
                 nango,
+                catalogue,
                 notifier,
                 clock,
                 mint,

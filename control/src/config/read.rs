@@ -6,7 +6,7 @@ use super::{
     settings::{ReadFile, Settings},
 };
 use crate::{
-    domain::{provider::Catalogue, signing::SigningSecret},
+    domain::{description::Descriptions, provider::Catalogue, signing::SigningSecret},
     tls,
 };
 use sqlx::postgres::PgConnectOptions;
@@ -131,6 +131,9 @@ fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Cat
         if let Err(malformed) = catalogue.add(provider, value.trim()) {
             settings.refuse(name, &malformed.to_string());
         }
+    }
+    if let Some(described) = settings.parse_file("PROVIDERS_FILE", Descriptions::read) {
+        catalogue.describe(described);
     }
     if !environment.keys().any(|name| name.ends_with(SUFFIX)) {
         settings.refuse(

@@ -56,6 +56,10 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            // What is asked is well said, and this deployment does not do it.
+            Self::BadStart(BadStart::ScopeNotAllowed { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed")
+            }
             Self::BadRequest(_) | Self::BadStart(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request")
             }

@@ -6,6 +6,7 @@ mod connections;
 mod error;
 mod health;
 mod page;
+mod providers;
 mod request_log;
 mod start;
 mod webhook;
@@ -53,6 +54,7 @@ pub fn router(state: AppState) -> Router {
             "/tenants/{tenant}/connections/{id}",
             get(connections::get).delete(connections::delete),
         )
+        .route("/providers", get(providers::list))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))
         // Nango.

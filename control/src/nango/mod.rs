@@ -4,12 +4,14 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod pulse;
 mod wire;
 
 use crate::{
     config::NangoConfig,
     domain::{
-        profile::{Mapping, Profile},
+        health::Vault,
+        profile::{Mapping, Method, Profile},
         start::Start,
     },
 };
@@ -18,6 +20,7 @@ use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
+use pulse::Pulse;
 use reqwest::{RequestBuilder, StatusCode, header::LOCATION};
 use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeMap, time::Duration};
@@ -68,6 +71,7 @@ pub enum LookUp<'a> {
 pub struct NangoClient {
     http: reqwest::Client,
     config: NangoConfig,
+    pulse: Pulse,
 }
 
 impl NangoClient {
@@ -78,7 +82,12 @@ impl NangoClient {
             .timeout(CALL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        Ok(Self { http, config })
+        Ok(Self { http, config, pulse: Pulse::default() })
+    }
+
+    /// What the last call with our own key showed.
+    pub fn last_call(&self) -> Vault {
+        self.pulse.last()
     }
 
     /// Where browsers finish a callback that was received here: Nango's own callback.
@@ -98,7 +107,7 @@ impl NangoClient {
             wire::CreateSession::new(start, self.tags(start, tenant, connection, attempt));
         let url = self.url(&["connect", "sessions"]);
         let session: wire::CreatedSession =
-            read_json(self.as_us(self.http.post(url)).json(&request)).await?;
+            self.pulse.of(read_json(self.as_us(self.http.post(url)).json(&request))).await?;
         let url = self.url(&["oauth", "connect", start.integration.as_str()]);
         let token = session.data.token.expose_secret();
         let answer = send(self.http.get(url).query(&[("connect_session_token", token)])).await?;
@@ -118,7 +127,7 @@ impl NangoClient {
         };
         let query = [(parameter.as_str(), value.as_str()), ("limit", LIST_LIMIT)];
         let request = self.http.get(self.url(&["connections"])).query(&query);
-        let list: wire::List = read_json(self.as_us(request)).await?;
+        let list: wire::List = self.pulse.of(read_json(self.as_us(request))).await?;
         let newest_first = list.connections.iter();
         Ok(newest_first.rev().filter_map(|row| row.ours(&self.config.instance)).collect())
     }
@@ -131,7 +140,8 @@ impl NangoClient {
     ) -> Result<(), NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
-        match read_json::<wire::Deleted>(self.as_us(self.http.delete(url)).query(&query)).await {
+        let request = self.as_us(self.http.delete(url)).query(&query);
+        match self.pulse.of(read_json::<wire::Deleted>(request)).await {
             Ok(_deleted) => Ok(()),
             Err(NangoError::Refused { status: 400 | 404, code })
                 if matches!(code.as_str(), "unknown_connection" | "not_found") =>
@@ -142,7 +152,15 @@ impl NangoClient {
         }
     }
 
+    /// Whether profiles are read at all: only with a key of their own.
+    pub const fn reads_profiles(&self) -> bool {
+        self.config.profile_key.is_some()
+    }
+
     /// Who the user is at the provider; nothing, where nobody may ask or the provider does not say.
+    ///
+    /// The next path is tried where the provider has no answer for this token. A provider that does not
+    /// answer at all is not asked further: a later path might name another account than the first.
     pub async fn profile(
         &self,
         mapping: &Mapping,
@@ -150,15 +168,29 @@ impl NangoClient {
         id: &NangoConnectionId,
     ) -> Result<Option<Profile>, NangoError> {
         let Some(key) = &self.config.profile_key else { return Ok(None) };
-        let path: Vec<&str> = std::iter::once("proxy").chain(mapping.path.split('/')).collect();
-        let request = self
-            .http
-            .get(self.url(&path))
-            .header("provider-config-key", integration.as_str())
-            .header("connection-id", id.as_str())
-            .timeout(PROFILE_TIMEOUT);
-        let answer: serde_json::Value = read_json(authorized(request, key)).await?;
-        Ok(mapping.read(&answer))
+        let method = match mapping.method() {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+        };
+        let asked = async {
+            let mut said = Ok(None);
+            for path in mapping.paths() {
+                let path: Vec<&str> = std::iter::once("proxy").chain(path.split('/')).collect();
+                let request = self
+                    .http
+                    .request(method.clone(), self.url(&path))
+                    .header("provider-config-key", integration.as_str())
+                    .header("connection-id", id.as_str());
+                let answer = read_json::<serde_json::Value>(authorized(request, key)).await;
+                said = answer.map(|answer| mapping.read(&answer));
+                if matches!(said, Ok(Some(_)) | Err(NangoError::Unreachable(_))) {
+                    break;
+                }
+            }
+            said
+        };
+        let in_time = tokio::time::timeout(PROFILE_TIMEOUT, asked).await;
+        in_time.unwrap_or_else(|_late| Err(NangoError::Unreachable("it took too long".to_owned())))
     }
 
     /// All of them, always: Nango replaces the whole set with what a session carries.

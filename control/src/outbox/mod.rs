@@ -10,6 +10,7 @@ mod receipts;
 use crate::{
     cause::chain,
     clock::Clock,
+    domain::provider::Catalogue,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -36,6 +37,7 @@ const VAULT_LANES: usize = 4;
 pub struct Outbox {
     pub store: Store,
     pub nango: Arc<NangoClient>,
+    pub catalogue: Arc<Catalogue>,
     pub notifier: Arc<Notifier>,
     pub clock: Clock,
     pub mint: Mint,

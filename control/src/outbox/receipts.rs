@@ -7,7 +7,7 @@ use crate::{
         audit::Actor,
         connection::{Connection, Status},
         event::{Event, Refresh, Rules},
-        profile::{Mapping, Profile},
+        profile::Profile,
     },
     nango::{Listed, LookUp, NangoError},
     store::{As, Change, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
@@ -168,7 +168,7 @@ impl Outbox {
     /// Who the user is, where an attempt succeeded. Nobody waits for it longer than for the rest.
     async fn profile(&self, known: &Connection, row: &Listed) -> Profile {
         let is_awaited = known.open_attempt == Some(row.attempt);
-        let Some(mapping) = Mapping::of(&known.provider).filter(|_| is_awaited) else {
+        let Some(mapping) = self.catalogue.mapping(&known.provider).filter(|_| is_awaited) else {
             return Profile::default();
         };
         match self.nango.profile(mapping, &row.integration, &row.id).await {

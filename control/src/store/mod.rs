@@ -3,6 +3,7 @@
 
 mod attempts;
 mod audit;
+mod backlog;
 mod change;
 mod connections;
 mod deliveries;

@@ -15,6 +15,7 @@ mod confirm;
 mod delete;
 mod deliver;
 mod operate;
+mod providers;
 mod receiver;
 mod start;
 mod support;

@@ -16,7 +16,7 @@ use contract::{
 use control::{
     clock::Clock,
     config::{NangoConfig, NotificationConfig},
-    domain::{provider::Catalogue, signing::SigningSecret},
+    domain::{description::Descriptions, provider::Catalogue, signing::SigningSecret},
     http::{AppState, router},
     mint::Mint,
     nango::NangoClient,
@@ -111,10 +111,13 @@ impl TestApp {
         let mut catalogue = Catalogue::default();
         catalogue.add("GITHUB", "github-dev").unwrap();
         catalogue.add("SLACK", "not-at-nango").unwrap();
+        let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
+        catalogue.describe(Descriptions::read(described).unwrap());
+        let catalogue = Arc::new(catalogue);
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&client),
-            catalogue: Arc::new(catalogue),
+            catalogue: Arc::clone(&catalogue),
             assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
             clock: clock.clone(),
             mint: mint.clone(),
@@ -122,6 +125,7 @@ impl TestApp {
         let outbox = Outbox {
             store: store.clone(),
             nango: client,
+            catalogue,
             notifier,
             clock: clock.clone(),
             mint,
