@@ -3,6 +3,7 @@
 use crate::{
     clock::Clock,
     config::Config,
+    doctor,
     http::{self, AppState, Probed},
     mint::Mint,
     nango::NangoClient,
@@ -61,9 +62,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         handle.graceful_shutdown(Some(GRACE));
     };
     let working = within_grace(outbox.run(stop.clone()), &stop);
+    let warning = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = doctor::warn_of_excess(&outbox.nango, &outbox.catalogue) => {}
+        }
+    };
     let all_but_probes = async {
-        let (served, (), (), ()) =
-            tokio::join!(serving, stopping, working, say_when_listening(&handle));
+        let (served, (), (), (), ()) =
+            tokio::join!(serving, stopping, working, warning, say_when_listening(&handle));
         admin_handle.shutdown();
         served
     };

@@ -1,5 +1,6 @@
 //! Every setting there is, read once from the environment that `main` passes in.
 
+mod parts;
 mod read;
 mod settings;
 
@@ -10,6 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use url::Url;
 
+pub use parts::{Parts, read_parts};
 pub use read::read_for_migration;
 pub use settings::{InvalidConfig, ReadFile};
 

@@ -59,13 +59,13 @@ pub fn read_for_migration(
     settings.finish(log.zip(database))
 }
 
-fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
+pub(super) fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
     let level = settings.parse("LOG_LEVEL", Some("info"), "one of error, warn, info, debug, trace");
     let is_json = settings.choose("ENVIRONMENT", &[("production", true), ("development", false)]);
     Some(LogConfig { level: level?, is_json: is_json? })
 }
 
-fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
+pub(super) fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
     const URL: &str = "postgres://user:password@host:port/database";
     if settings.has("DATABASE_URL") {
         let url = settings.parse::<Url>("DATABASE_URL", None, URL)?;
@@ -83,7 +83,7 @@ fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
     Some(Database(options.username(&user?).password(&password?).database(&database?)))
 }
 
-fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
+pub(super) fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
     const NAMES: [&str; 3] = ["MTLS_CERT_PATH", "MTLS_KEY_PATH", "MTLS_CA_PATH"];
     if !NAMES.iter().any(|name| settings.has(name)) {
         return None;
@@ -96,7 +96,7 @@ fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
     Some(MtlsFiles { certificate: certificate?, key: key?, ca: ca? })
 }
 
-fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
+pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     let api_url = settings.url("NANGO_API_URL", Some("https://api.nango.dev"));
     let public_url = if settings.has("NANGO_PUBLIC_URL") {
         settings.url("NANGO_PUBLIC_URL", None)
@@ -123,7 +123,7 @@ fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     })
 }
 
-fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {
+pub(super) fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {
     const SUFFIX: &str = "_INTEGRATION_KEY";
     let mut catalogue = Catalogue::default();
     for (name, value) in environment {

@@ -4,6 +4,7 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod probe;
 mod pulse;
 mod wire;
 
@@ -27,6 +28,7 @@ use std::{collections::BTreeMap, time::Duration};
 use url::Url;
 
 pub use answer::NangoError;
+pub use probe::{Greeting, KeyName, Question, Rehearsal, Said};
 
 /// How long one call may take. Nango answers in milliseconds when it is well.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);

@@ -14,6 +14,7 @@ mod callback;
 mod confirm;
 mod delete;
 mod deliver;
+mod doctor;
 mod operate;
 mod providers;
 mod receiver;

@@ -34,11 +34,11 @@ pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
 pub const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const PUBLIC_URL: &str = "https://connections.example";
 
-const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
-const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
+pub const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
+pub const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
 
 /// A stand-in that does what is asked of it.
-fn nango(callback_url: &str) -> Settings {
+pub fn nango(callback_url: &str) -> Settings {
     Settings {
         secret_key: SECRET_KEY.to_owned(),
         profile_key: PROFILE_KEY.to_owned(),
