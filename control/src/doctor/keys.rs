@@ -51,11 +51,17 @@ pub(super) fn judge(key: KeyName, question: Question, wanted: bool, said: &Said)
         (Some(false), false) => Finding::ok(&name, "has it not, as it should"),
         (Some(false), true) => Finding::fail(&name, "has it not", mend),
         (Some(true), false) => Finding::warn(&name, excess(question), mend),
-        (None, _) => Finding::warn(
-            &name,
-            format!("cannot be told from the answer ({} {})", said.status, said.code),
-            "look again; if it stays so, read the key's scopes in Nango's dashboard",
-        ),
+        (None, _) => Finding::warn(&name, unclear(said), LOOK_AGAIN),
+    }
+}
+
+const LOOK_AGAIN: &str = "look again; if it stays so, read the key's scopes in Nango's dashboard";
+
+fn unclear(Said { status, code }: &Said) -> String {
+    if *status == 0 {
+        "cannot be told: no answer".to_owned()
+    } else {
+        format!("cannot be told from the answer: {status} {code}")
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn key(error: Option<&NangoError>) -> Finding {
             "may not list integrations",
             "give it the scope integrations:list, so that missing ones are found here and not by users",
         ),
-        Some(error) => Finding::fail(NAME, chain(error), "look again when Nango is well"),
+        Some(error) => Finding::fail("nango", chain(error), "look again when Nango is well"),
     }
 }
 

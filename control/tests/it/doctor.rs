@@ -210,7 +210,7 @@ async fn a_callback_that_leads_elsewhere_is_found(pool: PgPool) {
 async fn a_nango_that_is_away_or_unwell_is_found(pool: PgPool) {
     let mut world = World::start(&pool).await;
     world.nango.make_trouble(Trouble::Unavailable);
-    world.check(&[("NANGO_SECRET_KEY", Status::Fail, "unreachable")]).await;
+    world.check(&[("nango", Status::Fail, "it answered 503")]).await;
     world.nango.make_trouble(Trouble::None);
     // Nobody listens on the port of discard.
     world.set("NANGO_API_URL", "http://127.0.0.1:9");
