@@ -3,6 +3,7 @@
 use crate::{
     clock::Clock,
     config::Config,
+    doctor,
     http::{self, AppState, Probed},
     mint::Mint,
     nango::NangoClient,
@@ -61,9 +62,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         handle.graceful_shutdown(Some(GRACE));
     };
     let working = within_grace(outbox.run(stop.clone()), &stop);
+    let warning = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = doctor::warn_of_excess(&outbox.nango, &outbox.catalogue) => {}
+        }
+    };
     let all_but_probes = async {
-        let (served, (), (), ()) =
-            tokio::join!(serving, stopping, working, say_when_listening(&handle));
+        let (served, (), (), (), ()) =
+            tokio::join!(serving, stopping, working, warning, say_when_listening(&handle));
         admin_handle.shutdown();
         served
     };
@@ -102,10 +109,13 @@ impl App {
         let store = Store::new(database.0, mint.clone());
         let nango = Arc::new(NangoClient::new(nango).map_err(AppError::Nango)?);
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
+        let catalogue = Arc::new(catalogue);
+        let probed =
+            Probed { store: store.clone(), nango: Arc::clone(&nango), clock: clock.clone(), stop };
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&nango),
-            catalogue: Arc::new(catalogue),
+            catalogue: Arc::clone(&catalogue),
             callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
@@ -113,10 +123,11 @@ impl App {
         };
         Ok(Self {
             router: http::router(state),
-            admin_router: http::admin_router(Probed { store: store.clone(), stop }),
+            admin_router: http::admin_router(probed),
             outbox: Outbox {
                 store: store.clone(),
                 nango,
+                catalogue,
                 notifier,
                 clock,
                 mint,

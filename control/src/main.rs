@@ -1,4 +1,4 @@
-//! `control`: reads the environment, and serves or migrates.
+//! `control`: reads the environment, and serves, migrates, or looks at how it is set up.
 
 use clap::{Parser, Subcommand};
 use control::{
@@ -6,6 +6,7 @@ use control::{
     cause::chain,
     clock::Clock,
     config::{self, Config, Environment},
+    doctor,
     mint::Mint,
     store::Store,
     telemetry,
@@ -28,6 +29,13 @@ enum Command {
     Serve,
     /// Bring the database up to date.
     Migrate,
+    /// Look at settings, certificates, database and Nango, and say how to mend what is wrong. It ends with 1
+    /// when something does not work.
+    Doctor {
+        /// Tell it to a machine.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[tokio::main]
@@ -40,6 +48,7 @@ async fn main() -> ExitCode {
     let ended = match command.unwrap_or(Command::Serve) {
         Command::Serve => Box::pin(serve(&environment)).await,
         Command::Migrate => migrate(&environment).await,
+        Command::Doctor { json } => return Box::pin(diagnose(&environment, json)).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,6 +83,18 @@ async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
     tracing::info!("the database is up to date");
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "whoever asks the doctor reads the answer")]
+async fn diagnose(environment: &Environment, json: bool) -> ExitCode {
+    let clock = Clock::system();
+    let report = doctor::examine(environment, &|path| std::fs::read(path), &clock).await;
+    if json {
+        println!("{}", report.to_json());
+    } else {
+        print!("{report}");
+    }
+    if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 #[expect(clippy::print_stderr, reason = "whoever starts the service reads why it does not start")]

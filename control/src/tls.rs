@@ -1,6 +1,7 @@
 //! Our certificate, key and CA, read from files: for the edge that calls us and the receivers we call.
 
 use crate::config::MtlsFiles;
+use chrono::{DateTime, Utc};
 use reqwest::{Certificate, Identity};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -8,6 +9,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use std::{fs, path::Path, sync::Arc};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time};
 
 /// Why the files cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -80,4 +82,23 @@ pub(crate) fn read_certificates(
 /// The private key in a PEM file.
 pub(crate) fn read_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| Unusable::file(path, &error))
+}
+
+/// From when until when a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// The lives of the certificates in a PEM file.
+pub(crate) fn read_lives(path: &Path, pem: &[u8]) -> Result<Vec<Life>, Unusable> {
+    let read = |der: &CertificateDer<'_>| {
+        let (_rest, certificate) =
+            X509Certificate::from_der(der).map_err(|error| Unusable::file(path, &error))?;
+        let validity = certificate.validity();
+        let time = |at: ASN1Time| DateTime::from_timestamp(at.timestamp(), 0).unwrap_or_default();
+        Ok(Life { from: time(validity.not_before), until: time(validity.not_after) })
+    };
+    read_certificates(path, pem)?.iter().map(read).collect()
 }

@@ -67,6 +67,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The only way to notify is to commit a row.
     ("control/src/http", &["sqlx", "reqwest", "crate::notifier", "crate::outbox"]),
     ("control/src/outbox", &["sqlx", "axum", "reqwest", "crate::http"]),
+    // It looks, and changes nothing.
+    (
+        "control/src/doctor",
+        &["sqlx", "axum", "reqwest", "crate::http", "crate::notifier", "crate::outbox"],
+    ),
     // The composition root knows everybody and decides nothing.
     ("control/src/app.rs", &["sqlx::query", "SELECT", "Status::"]),
     // The stand-in stands in for Nango: what it knows of us would make it agree with us.

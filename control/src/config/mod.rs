@@ -1,5 +1,6 @@
 //! Every setting there is, read once from the environment that `main` passes in.
 
+mod parts;
 mod read;
 mod settings;
 
@@ -12,6 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use url::Url;
 
+pub use parts::{Parts, read_parts};
 pub use read::read_for_migration;
 pub use settings::{InvalidConfig, ReadFile};
 
@@ -117,6 +119,10 @@ mod tests {
         Config::read(environment, &|path| match path.to_str() {
             Some("/tls/empty") => Ok(Vec::new()),
             Some("/tls/none") => Err(io::ErrorKind::NotFound.into()),
+            Some("/providers/good.json") => Ok(br#"{"github": {"scopes": ["repo"]}}"#.to_vec()),
+            Some("/providers/bad.json") => {
+                Ok(br#"{"a": {"scope": []}, "b": {"scopes": [","]}}"#.to_vec())
+            }
             _ => Ok(PEM.as_bytes().to_vec()),
         })
     }
@@ -209,6 +215,21 @@ mod tests {
         let catalogue = read(&environment).unwrap().catalogue;
         let names: Vec<String> = catalogue.providers().map(ToString::to_string).collect();
         assert_eq!(names, ["github", "slack"]);
+    }
+
+    #[test]
+    fn a_file_describes_providers_and_all_that_is_wrong_with_it_is_told() {
+        let file = |path| with(&[("PROVIDERS_FILE", path)]);
+        let github = "github".parse().unwrap();
+        let catalogue = read(&file("/providers/good.json")).unwrap().catalogue;
+        assert_eq!(catalogue.scopes(&github).unwrap().len(), 1);
+        assert!(catalogue.mapping(&github).is_some());
+        check_refused(&file("/tls/none"), &["PROVIDERS_FILE"]);
+        check_refused(&file("/tls/empty"), &["PROVIDERS_FILE"]);
+        let told = read(&file("/providers/bad.json")).unwrap_err().to_string();
+        for problem in ["/providers/bad.json", "a: unknown field `scope`", "b: scopes: \",\""] {
+            assert!(told.contains(problem), "{problem} in:\n{told}");
+        }
     }
 
     #[test]

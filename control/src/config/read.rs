@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     domain::{
-        provider::Catalogue, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
+        signing::SigningSecret,
     },
     tls,
 };
@@ -63,13 +64,13 @@ pub fn read_for_migration(
     settings.finish(log.zip(database))
 }
 
-fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
+pub(super) fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
     let level = settings.parse("LOG_LEVEL", Some("info"), "one of error, warn, info, debug, trace");
     let is_json = settings.choose("ENVIRONMENT", &[("production", true), ("development", false)]);
     Some(LogConfig { level: level?, is_json: is_json? })
 }
 
-fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
+pub(super) fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
     const URL: &str = "postgres://user:password@host:port/database";
     if settings.has("DATABASE_URL") {
         let url = settings.parse::<Url>("DATABASE_URL", None, URL)?;
@@ -87,7 +88,7 @@ fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
     Some(Database(options.username(&user?).password(&password?).database(&database?)))
 }
 
-fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
+pub(super) fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
     const NAMES: [&str; 3] = ["MTLS_CERT_PATH", "MTLS_KEY_PATH", "MTLS_CA_PATH"];
     if !NAMES.iter().any(|name| settings.has(name)) {
         return None;
@@ -100,7 +101,7 @@ fn read_mtls(settings: &mut Settings<'_>) -> Option<MtlsFiles> {
     Some(MtlsFiles { certificate: certificate?, key: key?, ca: ca? })
 }
 
-fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
+pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     let api_url = settings.url("NANGO_API_URL", Some("https://api.nango.dev"));
     let public_url = if settings.has("NANGO_PUBLIC_URL") {
         settings.url("NANGO_PUBLIC_URL", None)
@@ -147,7 +148,7 @@ fn read_callbacks(settings: &mut Settings<'_>) -> Option<CallbackMode> {
     Some(CallbackMode::Complete { sealer: sealer.ok()?, origins })
 }
 
-fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {
+pub(super) fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {
     const SUFFIX: &str = "_INTEGRATION_KEY";
     let mut catalogue = Catalogue::default();
     for (name, value) in environment {
@@ -155,6 +156,9 @@ fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Cat
         if let Err(malformed) = catalogue.add(provider, value.trim()) {
             settings.refuse(name, &malformed.to_string());
         }
+    }
+    if let Some(described) = settings.parse_file("PROVIDERS_FILE", Descriptions::read) {
+        catalogue.describe(described);
     }
     if !environment.keys().any(|name| name.ends_with(SUFFIX)) {
         settings.refuse(

@@ -148,6 +148,25 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// What a file says that a setting may name; nothing, where it names none.
+    pub(super) fn parse_file<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, Vec<String>>,
+    ) -> Option<T> {
+        let path = PathBuf::from(self.get(name)?);
+        let parsed = match (self.read_file)(&path) {
+            Ok(content) => parse(&content),
+            Err(error) => Err(vec![format!("cannot be read: {error}")]),
+        };
+        parsed
+            .map_err(|problems| {
+                let problems = problems.join("\n    ");
+                self.refuse(name, &format!("is unusable: {}\n    {problems}", path.display()));
+            })
+            .ok()
+    }
+
     pub(super) fn secret(&mut self, name: &str, what: &str) -> Option<SecretString> {
         self.text(name, what).map(SecretString::from)
     }

@@ -1,6 +1,5 @@
 //! Who the user is at the provider, read from the provider's own "me" by a declared mapping.
 
-use super::provider::Provider;
 use serde_json::Value;
 
 /// What is known of the user's account; nothing, as long as nobody could ask.
@@ -17,80 +16,58 @@ const TEXT_CHARS_MAX: usize = 255;
 /// Avatars are addresses; longer ones are dropped, for half an address is none.
 const AVATAR_BYTES_MAX: usize = 2048;
 
-/// Where a provider says who the user is.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// Below the provider's API, through the vault's proxy. Fixed, never from a caller.
-    pub path: &'static str,
-    /// A JSON pointer that must hold `true`, for providers that answer 200 to failures.
-    success: Option<&'static str>,
-    account_id: &'static str,
-    display_name: &'static [&'static str],
-    username: &'static [&'static str],
-    avatar: &'static [&'static str],
+/// How a provider is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    #[default]
+    Get,
+    Post,
 }
 
-/// <https://docs.github.com/en/rest/users/users#get-the-authenticated-user>
-const GITHUB: Mapping = Mapping {
-    path: "user",
-    success: None,
-    account_id: "/id",
-    display_name: &["/name", "/login"],
-    username: &["/login"],
-    avatar: &["/avatar_url"],
-};
+/// What an answer must hold to be one of a success, for providers that answer 200 to failures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Success {
+    pub(super) pointer: String,
+    pub(super) equals: Value,
+}
 
-/// <https://developers.google.com/identity/openid-connect/openid-connect#obtainuserinfo>
-const GOOGLE: Mapping = Mapping {
-    path: "oauth2/v3/userinfo",
-    success: None,
-    account_id: "/sub",
-    display_name: &["/name", "/email"],
-    username: &["/email"],
-    avatar: &["/picture"],
-};
-
-/// <https://docs.slack.dev/reference/methods/auth.test>: failures are 200 with `"ok": false`.
-const SLACK: Mapping = Mapping {
-    path: "auth.test",
-    success: Some("/ok"),
-    account_id: "/user_id",
-    display_name: &["/user"],
-    username: &["/user"],
-    avatar: &[],
-};
-
-/// <https://developers.notion.com/reference/get-self>: the bot, and the person who owns it.
-const NOTION: Mapping = Mapping {
-    path: "v1/users/me",
-    success: None,
-    account_id: "/bot/owner/user/id",
-    display_name: &["/bot/owner/user/name", "/name"],
-    username: &["/bot/owner/user/person/email"],
-    avatar: &["/bot/owner/user/avatar_url"],
-};
+/// Where a provider says who the user is. Only [`super::description::Descriptions::read`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    pub(super) method: Method,
+    /// Below the provider's API, through the vault's proxy; never from a caller.
+    pub(super) paths: Vec<String>,
+    pub(super) success: Option<Success>,
+    /// JSON pointers; of each list, the first that points at something is taken.
+    pub(super) account_id: Vec<String>,
+    pub(super) display_name: Vec<String>,
+    pub(super) username: Vec<String>,
+    pub(super) avatar: Vec<String>,
+}
 
 impl Mapping {
-    pub fn of(provider: &Provider) -> Option<&'static Self> {
-        match provider.as_str() {
-            "github" => Some(&GITHUB),
-            "google" => Some(&GOOGLE),
-            "slack" => Some(&SLACK),
-            "notion" => Some(&NOTION),
-            _ => None,
-        }
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// In the order in which they are tried: "me" may be somebody else, or nobody, for some tokens.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
     }
 
     /// Reads the provider's answer; nothing, if it is not the answer of a success.
     pub fn read(&self, answer: &Value) -> Option<Profile> {
-        if self.success.is_some_and(|pointer| answer.pointer(pointer) != Some(&Value::Bool(true))) {
+        if let Some(Success { pointer, equals }) = &self.success
+            && answer.pointer(pointer) != Some(equals)
+        {
             return None;
         }
-        let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| text(answer, pointer));
+        let first = |pointers: &[String]| pointers.iter().find_map(|pointer| text(answer, pointer));
         Some(Profile {
-            account_id: Some(text(answer, self.account_id)?),
-            display_name: first(self.display_name),
-            username: first(self.username),
+            account_id: Some(first(&self.account_id)?),
+            display_name: first(&self.display_name),
+            username: first(&self.username),
             avatar: self.avatar.iter().find_map(|pointer| avatar(answer, pointer)),
         })
     }
@@ -118,11 +95,13 @@ fn avatar(answer: &Value, pointer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::description::Descriptions;
     use serde_json::json;
 
     #[track_caller]
     fn check(provider: &str, answer: Value, expected: Option<[Option<&str>; 4]>) {
-        let mapping = Mapping::of(&provider.parse().unwrap()).unwrap();
+        let described = Descriptions::built_in();
+        let mapping = described.mapping(&provider.parse().unwrap()).unwrap();
         let expected = expected.map(|texts| {
             let [account_id, display_name, username, avatar] =
                 texts.map(|text| text.map(str::to_owned));
@@ -145,6 +124,11 @@ mod tests {
         );
         check(
             "slack",
+            json!({"ok": true, "user": {"id": "U1", "name": "Ada", "image_192": "https://a.example/1"}}),
+            Some([Some("U1"), Some("Ada"), Some("Ada"), Some("https://a.example/1")]),
+        );
+        check(
+            "slack",
             json!({"ok": true, "user_id": "U1", "user": "ada"}),
             Some([Some("U1"), Some("ada"), Some("ada"), None]),
         );
@@ -158,6 +142,7 @@ mod tests {
     #[test]
     fn a_failure_in_the_dress_of_a_success_says_nothing() {
         check("slack", json!({"ok": false, "error": "invalid_auth"}), None);
+        check("slack", json!({"ok": "true", "user_id": "U1"}), None);
         check("slack", json!({"user_id": "U1"}), None);
         check("github", json!({"message": "Bad credentials"}), None);
         check("github", json!([]), None);
@@ -175,10 +160,5 @@ mod tests {
             json!({"id": 1, "avatar_url": "https://a.example/\u{0}x"}),
             Some([Some("1"), None, None, Some("https://a.example/%00x")]),
         );
-    }
-
-    #[test]
-    fn a_provider_without_a_mapping_is_asked_nothing() {
-        assert_eq!(Mapping::of(&"gitlab".parse().unwrap()), None);
     }
 }

@@ -1,8 +1,13 @@
 //! The outside services that are configured, and our way to each.
 
+use super::{description::Descriptions, profile::Mapping};
 use contract::id::{IntegrationId, MalformedId};
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// A provider's name in our API: `github` for the setting `GITHUB_INTEGRATION_KEY`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -40,28 +45,54 @@ impl FromStr for Provider {
     }
 }
 
-/// The providers that can be connected to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Catalogue(BTreeMap<Provider, IntegrationId>);
+/// The providers that can be connected to, and what is described of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalogue {
+    integrations: BTreeMap<Provider, IntegrationId>,
+    described: Descriptions,
+}
+
+/// No provider, and what is known of the usual ones.
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { integrations: BTreeMap::new(), described: Descriptions::built_in() }
+    }
+}
 
 impl Catalogue {
     /// Adds the provider that the setting `<PROVIDER>_INTEGRATION_KEY` names.
     pub fn add(&mut self, name: &str, integration: &str) -> Result<(), MalformedEntry> {
         let provider = name.to_ascii_lowercase().parse()?;
-        self.0.insert(provider, integration.parse()?);
+        self.integrations.insert(provider, integration.parse()?);
         Ok(())
     }
 
+    /// Adds to, and replaces, what is described of providers.
+    pub fn describe(&mut self, described: Descriptions) {
+        self.described.extend(described);
+    }
+
     pub fn integration(&self, provider: &Provider) -> Option<&IntegrationId> {
-        self.0.get(provider)
+        self.integrations.get(provider)
+    }
+
+    /// Where the provider says who the user is. It is known of providers that were taken out, too: their
+    /// connections live on.
+    pub fn mapping(&self, provider: &Provider) -> Option<&Mapping> {
+        self.described.mapping(provider)
+    }
+
+    /// The scopes that may be asked for; nothing, where every scope may.
+    pub fn scopes(&self, provider: &Provider) -> Option<&BTreeSet<String>> {
+        self.described.scopes(provider)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.integrations.is_empty()
     }
 
     pub fn providers(&self) -> impl Iterator<Item = &Provider> {
-        self.0.keys()
+        self.integrations.keys()
     }
 }
 

@@ -51,6 +51,10 @@ pub enum BadStart {
     )]
     Scopes,
     #[error(
+        "scope {scope} is not allowed for {provider}; GET /providers lists the scopes that are"
+    )]
+    ScopeNotAllowed { scope: String, provider: Provider },
+    #[error(
         "metadata must be an object of at most {METADATA_BYTES_MAX} bytes as JSON, without \\u0000"
     )]
     Metadata,
@@ -78,6 +82,11 @@ impl StartRequest {
         if scopes.len() > SCOPES_MAX || !scopes.iter().all(|scope| is_scope(scope)) {
             return Err(BadStart::Scopes);
         }
+        if let Some(allowed) = catalogue.scopes(&provider)
+            && let Some(scope) = scopes.iter().find(|scope| !allowed.contains(*scope))
+        {
+            return Err(BadStart::ScopeNotAllowed { scope: scope.clone(), provider });
+        }
         let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
         let text = metadata.to_string();
         // PostgreSQL keeps no NUL, wherever it stands in a document.
@@ -89,7 +98,7 @@ impl StartRequest {
 }
 
 /// Nango joins scopes by commas and splits them again, and a provider splits them at white space.
-fn is_scope(scope: &str) -> bool {
+pub(super) fn is_scope(scope: &str) -> bool {
     (1..=SCOPE_BYTES_MAX).contains(&scope.len())
         && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
@@ -97,6 +106,7 @@ fn is_scope(scope: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::description::Descriptions;
     use serde_json::json;
 
     #[track_caller]
@@ -127,6 +137,30 @@ mod tests {
         check(scopes(&["repo\tadmin"]), Err(BadStart::Scopes));
         check(scopes(&[""]), Err(BadStart::Scopes));
         check(scopes(&["a"; 101]), Err(BadStart::Scopes));
+    }
+
+    #[test]
+    fn a_scope_outside_the_providers_list_is_named() {
+        let check = |file: &str, scopes: &[&str]| {
+            let mut catalogue = Catalogue::default();
+            catalogue.add("GITHUB", "github").unwrap();
+            catalogue.describe(Descriptions::read(file.as_bytes()).unwrap());
+            let body = json!({"sub": "u", "provider": "github", "scopes": scopes});
+            let request: StartRequest = serde_json::from_value(body).unwrap();
+            match request.check(&catalogue) {
+                Ok(_start) => None,
+                Err(BadStart::ScopeNotAllowed { scope, .. }) => Some(scope),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        let list = r#"{"github": {"scopes": ["repo", "user"]}}"#;
+        assert_eq!(check(list, &["user", "repo"]), None);
+        assert_eq!(check(list, &[]), None);
+        assert_eq!(check(list, &["repo", "admin:org"]).as_deref(), Some("admin:org"));
+        assert_eq!(check(list, &["Repo"]).as_deref(), Some("Repo"));
+        assert_eq!(check(r#"{"github": {"scopes": []}}"#, &["repo"]).as_deref(), Some("repo"));
+        assert_eq!(check(r#"{"github": {}}"#, &["admin:org"]), None);
+        assert_eq!(check(r#"{"slack": {"scopes": []}}"#, &["admin:org"]), None);
     }
 
     #[test]

@@ -70,6 +70,10 @@ impl ApiError {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
             Self::NoTicket => (StatusCode::CONFLICT, "ticket_invalid", "Ticket invalid"),
             Self::BeingDeleted => (StatusCode::CONFLICT, "being_deleted", "Being deleted"),
+            // What is asked is well said, and this deployment does not do it.
+            Self::BadStart(BadStart::ScopeNotAllowed { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed")
+            }
             Self::BadRequest(_) | Self::BadStart(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request")
             }

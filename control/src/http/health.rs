@@ -1,8 +1,16 @@
 //! Whether the service stands.
 
-use crate::{cause::chain, store::Store};
+use crate::{
+    cause::chain,
+    clock::Clock,
+    domain::health::{Backlog, Database, Health, Status},
+    nango::NangoClient,
+    store::{Store, StoreError},
+};
 use axum::{Json, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// `GET /health`, through the edge: edge and control stand.
@@ -19,25 +27,40 @@ pub(super) async fn livez() -> StatusCode {
 #[derive(Debug, Clone)]
 pub struct Probed {
     pub store: Store,
+    /// Looked at, never called: a probe must not use up the calls that users need.
+    pub nango: Arc<NangoClient>,
+    pub clock: Clock,
     /// Cancelled when the service is asked to stop.
     pub stop: CancellationToken,
 }
 
-/// `GET /readyz`: the database answers, and has every migration of this binary. While the service stops,
-/// it is not ready, so that nobody sends it more.
-pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<Value>) {
-    if probed.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "stopping": true })));
+/// `GET /readyz`: each check by name. It is 503 when the database cannot serve, and while the service stops,
+/// so that nobody sends it more.
+pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<Health>) {
+    let health = if probed.stop.is_cancelled() {
+        Health::stopping()
+    } else {
+        let at = probed.clock.now();
+        Health::of(look(&probed.store, at).await, probed.nango.last_call(), at)
+    };
+    let status = match health.status {
+        Status::Ok | Status::Degraded => StatusCode::OK,
+        Status::Unavailable | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(health))
+}
+
+async fn look(store: &Store, at: DateTime<Utc>) -> Database {
+    let looked: Result<Option<Backlog>, StoreError> = async {
+        Ok(if store.is_migrated().await? { Some(store.backlog(at).await?) } else { None })
     }
-    match probed.store.is_migrated().await {
-        Ok(true) => (StatusCode::OK, Json(json!({ "database": "ok", "migrations": "ok" }))),
-        Ok(false) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({ "database": "ok", "migrations": "missing; run `control migrate`" })),
-        ),
+    .await;
+    match looked {
+        Ok(Some(backlog)) => Database::Ready(backlog),
+        Ok(None) => Database::NotMigrated,
         Err(error) => {
             tracing::warn!(error = chain(&error), "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "database": "unavailable" })))
+            Database::Unavailable
         }
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod health;
 mod opened;
 mod page;
+mod providers;
 mod reconnect;
 mod request_log;
 mod start;
@@ -61,6 +62,7 @@ pub fn router(state: AppState) -> Router {
         .route("/tenants/{tenant}/connections/{id}/reconnect", post(reconnect::handler))
         .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
         .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
+        .route("/providers", get(providers::list))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))
         // Nango.

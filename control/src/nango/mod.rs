@@ -4,13 +4,16 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod probe;
+mod pulse;
 mod wire;
 
 use crate::{
     config::NangoConfig,
     domain::{
         connection::Reason,
-        profile::{Mapping, Profile},
+        health::Vault,
+        profile::{Mapping, Method, Profile},
     },
 };
 use answer::{read_json, refusal, send};
@@ -18,6 +21,7 @@ use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
+use pulse::Pulse;
 use reqwest::{
     RequestBuilder, StatusCode,
     header::{COOKIE, LOCATION, SET_COOKIE},
@@ -27,6 +31,7 @@ use std::{collections::BTreeMap, time::Duration};
 use url::Url;
 
 pub use answer::NangoError;
+pub use probe::{Greeting, KeyName, Question, Rehearsal, Said};
 
 /// How long one call may take. Nango answers in milliseconds when it is well.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
@@ -96,6 +101,7 @@ pub enum LookUp<'a> {
 pub struct NangoClient {
     http: reqwest::Client,
     config: NangoConfig,
+    pulse: Pulse,
 }
 
 impl NangoClient {
@@ -106,7 +112,12 @@ impl NangoClient {
             .timeout(CALL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        Ok(Self { http, config })
+        Ok(Self { http, config, pulse: Pulse::default() })
+    }
+
+    /// What the last call with our own key showed.
+    pub fn last_call(&self) -> Vault {
+        self.pulse.last()
     }
 
     /// Where browsers finish a callback that was received here: Nango's own callback.
@@ -120,7 +131,7 @@ impl NangoClient {
         let mut path = vec!["connect", "sessions"];
         path.extend(asked.renews.map(|_bound| "reconnect"));
         let request = self.as_us(self.http.post(self.url(&path))).json(&request);
-        let session: wire::CreatedSession = read_json(request).await?;
+        let session: wire::CreatedSession = self.pulse.of(read_json(request)).await?;
         let url = self.url(&["oauth", "connect", asked.integration.as_str()]);
         let token = session.data.token.expose_secret();
         let answer = send(self.http.get(url).query(&[("connect_session_token", token)])).await?;
@@ -163,7 +174,7 @@ impl NangoClient {
         };
         let query = [(parameter.as_str(), value.as_str()), ("limit", LIST_LIMIT)];
         let request = self.http.get(self.url(&["connections"])).query(&query);
-        let list: wire::List = read_json(self.as_us(request)).await?;
+        let list: wire::List = self.pulse.of(read_json(self.as_us(request))).await?;
         let newest_first = list.connections.iter();
         Ok(newest_first.rev().filter_map(|row| row.ours(&self.config.instance)).collect())
     }
@@ -172,7 +183,7 @@ impl NangoClient {
     pub async fn page(&self, page: u32) -> Result<Page, NangoError> {
         let query = [("limit", PAGE_ROWS.to_string()), ("page", page.to_string())];
         let request = self.http.get(self.url(&["connections"])).query(&query);
-        let list: wire::List = read_json(self.as_us(request)).await?;
+        let list: wire::List = self.pulse.of(read_json(self.as_us(request))).await?;
         let is_last = list.connections.len() < PAGE_ROWS;
         let ours = list.connections.iter();
         let ours = ours.filter_map(|row| row.ours(&self.config.instance)).collect();
@@ -188,7 +199,8 @@ impl NangoClient {
     ) -> Result<bool, NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
-        match read_json::<wire::Found>(self.as_us(self.http.get(url)).query(&query)).await {
+        let request = self.as_us(self.http.get(url)).query(&query);
+        match self.pulse.of(read_json::<wire::Found>(request)).await {
             Ok(_found) => Ok(true),
             Err(NangoError::Refused { status: 404, code }) if code == "not_found" => Ok(false),
             Err(error) => Err(error),
@@ -203,7 +215,8 @@ impl NangoClient {
     ) -> Result<(), NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
-        match read_json::<wire::Deleted>(self.as_us(self.http.delete(url)).query(&query)).await {
+        let request = self.as_us(self.http.delete(url)).query(&query);
+        match self.pulse.of(read_json::<wire::Deleted>(request)).await {
             Ok(_deleted) => Ok(()),
             Err(NangoError::Refused { status: 400 | 404, code })
                 if matches!(code.as_str(), "unknown_connection" | "not_found") =>
@@ -214,7 +227,15 @@ impl NangoClient {
         }
     }
 
+    /// Whether profiles are read at all: only with a key of their own.
+    pub const fn reads_profiles(&self) -> bool {
+        self.config.profile_key.is_some()
+    }
+
     /// Who the user is at the provider; nothing, where nobody may ask or the provider does not say.
+    ///
+    /// The next path is tried where the provider has no answer for this token. A provider that does not
+    /// answer at all is not asked further: a later path might name another account than the first.
     pub async fn profile(
         &self,
         mapping: &Mapping,
@@ -222,15 +243,29 @@ impl NangoClient {
         id: &NangoConnectionId,
     ) -> Result<Option<Profile>, NangoError> {
         let Some(key) = &self.config.profile_key else { return Ok(None) };
-        let path: Vec<&str> = std::iter::once("proxy").chain(mapping.path.split('/')).collect();
-        let request = self
-            .http
-            .get(self.url(&path))
-            .header("provider-config-key", integration.as_str())
-            .header("connection-id", id.as_str())
-            .timeout(PROFILE_TIMEOUT);
-        let answer: serde_json::Value = read_json(authorized(request, key)).await?;
-        Ok(mapping.read(&answer))
+        let method = match mapping.method() {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+        };
+        let asked = async {
+            let mut said = Ok(None);
+            for path in mapping.paths() {
+                let path: Vec<&str> = std::iter::once("proxy").chain(path.split('/')).collect();
+                let request = self
+                    .http
+                    .request(method.clone(), self.url(&path))
+                    .header("provider-config-key", integration.as_str())
+                    .header("connection-id", id.as_str());
+                let answer = read_json::<serde_json::Value>(authorized(request, key)).await;
+                said = answer.map(|answer| mapping.read(&answer));
+                if matches!(said, Ok(Some(_)) | Err(NangoError::Unreachable(_))) {
+                    break;
+                }
+            }
+            said
+        };
+        let in_time = tokio::time::timeout(PROFILE_TIMEOUT, asked).await;
+        in_time.unwrap_or_else(|_late| Err(NangoError::Unreachable("it took too long".to_owned())))
     }
 
     /// All of them, always: Nango replaces the whole set with what a session carries.

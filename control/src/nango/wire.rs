@@ -2,7 +2,7 @@
 //! connect session's, which is never shown.
 
 use super::{Authorization, Authorize, Listed, NangoError};
-use contract::nango::tag;
+use contract::{id::IntegrationId, nango::tag};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +52,15 @@ impl<'a> CreateSession<'a> {
             }
         };
         Self { tags, of, integrations_config_defaults }
+    }
+
+    /// One that asks for the integration's own scopes.
+    pub(super) fn plain(
+        integration: &'a IntegrationId,
+        tags: BTreeMap<&'static str, String>,
+    ) -> Self {
+        let of = SessionOf::New { allowed_integrations: [integration.as_str()] };
+        Self { tags, of, integrations_config_defaults: BTreeMap::new() }
     }
 }
 
@@ -113,6 +122,17 @@ pub(super) struct Found {
     connection_id: String,
 }
 
+/// `GET /integrations`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Integrations {
+    pub(super) data: Vec<Integration>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Integration {
+    pub(super) unique_key: String,
+}
+
 /// `DELETE /connections/{id}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Deleted {
@@ -146,18 +166,25 @@ pub(super) fn read_location(
 ) -> Result<Authorization, NangoError> {
     let url =
         Url::parse(location).map_err(|_not_a_url| NangoError::Malformed("a redirect to no URL"))?;
-    let one = |name: &str| {
-        let mut values = url.query_pairs().filter(|(key, _)| key == name).map(|(_, value)| value);
-        values.next().filter(|_first| values.next().is_none()).map(std::borrow::Cow::into_owned)
-    };
-    let state = one("state").filter(|state| !state.is_empty());
+    let state = one(&url, "state").filter(|state| !state.is_empty());
     let state = state.ok_or(NangoError::Malformed("a redirect without one state"))?;
-    if one("redirect_uri").as_deref() != Some(callback_url.as_str()) {
+    if one(&url, "redirect_uri").as_deref() != Some(callback_url.as_str()) {
         return Err(NangoError::Malformed(
             "a redirect whose callback is not ours; set Nango's callback URL to PUBLIC_URL/oauth/callback",
         ));
     }
     Ok(Authorization { url: location.to_owned(), state, cookie })
+}
+
+/// Where a redirect of Nango's tells the provider to send the browser back to.
+pub(super) fn redirect_uri(location: &str) -> Option<String> {
+    one(&Url::parse(location).ok()?, "redirect_uri")
+}
+
+/// A parameter that occurs once.
+fn one(url: &Url, name: &str) -> Option<String> {
+    let mut values = url.query_pairs().filter(|(key, _)| key == name).map(|(_, value)| value);
+    values.next().filter(|_first| values.next().is_none()).map(std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

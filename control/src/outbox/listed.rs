@@ -7,7 +7,7 @@ use crate::{
         audit::Actor,
         connection::Connection,
         event::{Event, Refresh, Rules},
-        profile::{Mapping, Profile},
+        profile::Profile,
         transition::Effect,
     },
     nango::{Listed, NangoError},
@@ -92,7 +92,9 @@ impl Outbox {
 
     /// Who the user is, where an attempt succeeded. Nobody waits for it longer than for the rest.
     async fn profile(&self, known: &Connection, row: &Listed) -> Profile {
-        let Some(mapping) = Mapping::of(&known.provider) else { return Profile::default() };
+        let Some(mapping) = self.catalogue.mapping(&known.provider) else {
+            return Profile::default();
+        };
         match self.nango.profile(mapping, &row.integration, &row.id).await {
             Ok(profile) => profile.unwrap_or_default(),
             Err(error) => {
@@ -106,7 +108,7 @@ impl Outbox {
 
     /// Whether the provider takes the token, and whose it is; nothing, where nobody can say.
     pub(super) async fn probe(&self, known: &Connection, row: &Listed) -> Option<Event> {
-        let mapping = Mapping::of(&known.provider)?;
+        let mapping = self.catalogue.mapping(&known.provider)?;
         match self.nango.profile(mapping, &row.integration, &row.id).await {
             Ok(Some(profile)) => Some(Event::Probed { is_taken: true, profile }),
             // Nango's own refusals have a code; this one is the provider's.

@@ -15,6 +15,7 @@ mod sweep;
 use crate::{
     cause::chain,
     clock::Clock,
+    domain::provider::Catalogue,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -43,6 +44,7 @@ const VAULT_LANES: usize = 4;
 pub struct Outbox {
     pub store: Store,
     pub nango: Arc<NangoClient>,
+    pub catalogue: Arc<Catalogue>,
     pub notifier: Arc<Notifier>,
     pub clock: Clock,
     pub mint: Mint,

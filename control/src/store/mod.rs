@@ -3,6 +3,7 @@
 
 mod attempts;
 mod audit;
+mod backlog;
 mod callbacks;
 mod change;
 mod connections;

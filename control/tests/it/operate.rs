@@ -1,24 +1,45 @@
 //! What an operator does: migrate, with few rights, and ask whether it is ready.
 
+use crate::support::TestApp;
 use axum::{body::Body, http::Request};
 use control::{
     clock::Clock,
+    config::NangoConfig,
     http::{Probed, admin_router},
     mint::Mint,
+    nango::NangoClient,
     store::{As, Store},
 };
+use nango_stand_in::Trouble;
 use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgConnectOptions};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-async fn readyz(store: &Store, stop: &CancellationToken) -> (u16, Value) {
-    let probed = Probed { store: store.clone(), stop: stop.clone() };
+fn probed(store: &Store, stop: &CancellationToken) -> Probed {
+    let nango = NangoConfig {
+        api_url: "http://127.0.0.1:9".parse().unwrap(),
+        public_url: "http://127.0.0.1:9".parse().unwrap(),
+        secret_key: "k".into(),
+        profile_key: None,
+        callback_url: "https://connections.example/oauth/callback".parse().unwrap(),
+        instance: "test".to_owned(),
+    };
+    let nango = Arc::new(NangoClient::new(nango).unwrap());
+    Probed { store: store.clone(), nango, clock: Clock::system(), stop: stop.clone() }
+}
+
+async fn readyz_of(probed: Probed) -> (u16, Value) {
     let request = Request::get("/readyz").body(Body::empty()).unwrap();
     let answer = admin_router(probed).oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
+}
+
+async fn readyz(store: &Store, stop: &CancellationToken) -> (u16, Value) {
+    readyz_of(probed(store, stop)).await
 }
 
 fn store(pool: &PgPool) -> Store {
@@ -29,17 +50,57 @@ fn store(pool: &PgPool) -> Store {
 async fn the_service_is_ready_once_it_is_migrated_and_until_it_stops(pool: PgPool) {
     let stop = CancellationToken::new();
     let store = store(&pool);
-    let missing = json!({"database": "ok", "migrations": "missing; run `control migrate`"});
+    let nango = json!({"status": "ok", "detail": "not called yet"});
+    let missing = json!({"status": "unavailable", "checks": {"database": {"status": "ok"}, "nango": nango,
+        "migrations": {"status": "unavailable", "detail": "missing; run `control migrate`"}}});
     assert_eq!(readyz(&store, &stop).await, (503, missing));
     store.migrate().await.unwrap();
     store.migrate().await.unwrap();
-    let ok = json!({"database": "ok", "migrations": "ok"});
+    let ok = json!({"status": "ok", "checks": {"database": {"status": "ok"}, "migrations": {"status": "ok"},
+        "backlog": {"status": "ok", "limitSeconds": 60, "receiptsSeconds": null, "jobsSeconds": null,
+            "deliveriesSeconds": null}, "nango": nango}});
     assert_eq!(readyz(&store, &stop).await, (200, ok));
     stop.cancel();
-    assert_eq!(readyz(&store, &stop).await, (503, json!({"stopping": true})));
+    assert_eq!(readyz(&store, &stop).await, (503, json!({"status": "stopping", "checks": {}})));
     pool.close().await;
-    let away = json!({"database": "unavailable"});
+    let away = json!({"status": "unavailable", "checks": {"database": {"status": "unavailable"}, "nango": nango}});
     assert_eq!(readyz(&store, &CancellationToken::new()).await, (503, away));
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let ready = async || {
+        let stop = CancellationToken::new();
+        let (store, nango) = (app.store.clone(), Arc::clone(&app.outbox.nango));
+        readyz_of(Probed { store, nango, clock: app.clock.clone(), stop }).await
+    };
+    let started = app.start_connection().await;
+    let calls = app.nango.api_calls();
+    let (status, health) = ready().await;
+    assert_eq!((status, &health["status"]), (200, &json!("ok")));
+    let nango_id = app.authorize(&started).await;
+    app.say_created(&started, &nango_id).await;
+    app.advance(61);
+    let (status, health) = ready().await;
+    assert_eq!((status, &health["status"]), (200, &json!("degraded")));
+    assert_eq!(
+        health["checks"]["backlog"],
+        json!({"status": "degraded", "limitSeconds": 60, "receiptsSeconds": 61, "jobsSeconds": null,
+            "deliveriesSeconds": null})
+    );
+    assert_eq!(app.nango.api_calls(), calls, "a probe calls nobody");
+    app.nango.make_trouble(Trouble::Unavailable);
+    app.outbox.run_once().await.unwrap();
+    let (status, health) = ready().await;
+    assert_eq!(status, 200);
+    let silent = json!({"status": "degraded", "detail": "no answer to the last 1 calls"});
+    assert_eq!(health["checks"]["nango"], silent);
+    app.nango.make_trouble(Trouble::None);
+    app.advance(5);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(ready().await.1["status"], "ok");
+    app.finish().await;
 }
 
 /// As on a managed PostgreSQL: an owner that is no superuser migrates, and a login that owns nothing serves.

@@ -67,17 +67,6 @@ async fn a_start_that_cannot_be_is_told_how_to_mend_it_and_changes_nothing(pool:
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn a_provider_that_nango_does_not_have_is_a_clear_4xx(pool: PgPool) {
-    let app = TestApp::start(pool).await;
-    let body = json!({"sub": "u", "provider": "slack"});
-    let answer = app.call("acme", "POST", "/connections", &body).await;
-    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(answer.code(), "provider_unavailable");
-    assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
-    app.finish().await;
-}
-
-#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_nango_that_does_not_answer_is_503_and_changes_nothing(pool: PgPool) {
     let app = TestApp::start(pool).await;
     for trouble in [Trouble::Unavailable, Trouble::RateLimited] {

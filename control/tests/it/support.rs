@@ -17,7 +17,8 @@ use control::{
     clock::Clock,
     config::{CallbackMode, NangoConfig, NotificationConfig},
     domain::{
-        provider::Catalogue, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
+        signing::SigningSecret,
     },
     http::{AppState, router},
     mint::Mint,
@@ -36,11 +37,11 @@ pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
 pub const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const PUBLIC_URL: &str = "https://connections.example";
 
-const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
-const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
+pub const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
+pub const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
 
 /// A stand-in that does what is asked of it.
-fn nango(callback_url: &str) -> Settings {
+pub fn nango(callback_url: &str) -> Settings {
     Settings {
         secret_key: SECRET_KEY.to_owned(),
         profile_key: PROFILE_KEY.to_owned(),
@@ -129,10 +130,13 @@ impl TestApp {
         let mut catalogue = Catalogue::default();
         catalogue.add("GITHUB", "github-dev").unwrap();
         catalogue.add("SLACK", "not-at-nango").unwrap();
+        let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
+        catalogue.describe(Descriptions::read(described).unwrap());
+        let catalogue = Arc::new(catalogue);
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&client),
-            catalogue: Arc::new(catalogue),
+            catalogue: Arc::clone(&catalogue),
             callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
             clock: clock.clone(),
@@ -141,6 +145,7 @@ impl TestApp {
         let outbox = Outbox {
             store: store.clone(),
             nango: client,
+            catalogue,
             notifier,
             clock: clock.clone(),
             mint,

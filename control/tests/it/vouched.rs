@@ -15,7 +15,7 @@ use sqlx::PgPool;
 
 const ID: &str = "0195f2a1-0000-7000-8000-000000000001";
 
-fn routes() -> [(&'static str, String); 7] {
+fn routes() -> [(&'static str, String); 8] {
     [
         ("GET", "/health".to_owned()),
         ("GET", "/oauth/callback?state=s".to_owned()),
@@ -23,6 +23,7 @@ fn routes() -> [(&'static str, String); 7] {
         ("POST", "/tenants/acme/connections".to_owned()),
         ("GET", format!("/tenants/acme/connections/{ID}")),
         ("DELETE", format!("/tenants/acme/connections/{ID}")),
+        ("GET", "/providers".to_owned()),
         ("GET", "/nowhere".to_owned()),
     ]
 }

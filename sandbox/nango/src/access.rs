@@ -4,6 +4,13 @@ use crate::{Settings, answer::Answer, answer::refused};
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use uuid::Uuid;
 
+/// What the main key may do beyond what it should, as the only key of an old Nango account does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Excess {
+    pub reads_credentials: bool,
+    pub proxies: bool,
+}
+
 /// What the key of a call may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -16,15 +23,14 @@ pub(crate) enum Access {
 impl Access {
     /// Refuses a key that has not the scope of the route.
     pub(crate) fn needs(self, wanted: Self, scope: &str) -> Result<(), Answer> {
-        if self == wanted {
-            return Ok(());
-        }
-        let message = format!("Insufficient scope. Required: {scope}");
-        Err(refused(
-            StatusCode::FORBIDDEN,
-            serde_json::json!({"code": "forbidden", "message": message}),
-        ))
+        if self == wanted { Ok(()) } else { Err(forbidden(scope)) }
     }
+}
+
+pub(crate) fn forbidden(scope: &str) -> Answer {
+    let message = format!("Insufficient scope. Required: {scope}");
+    let error = serde_json::json!({"code": "forbidden", "message": message});
+    refused(StatusCode::FORBIDDEN, error)
 }
 
 pub(crate) fn check(headers: &HeaderMap, settings: &Settings) -> Result<Access, Answer> {

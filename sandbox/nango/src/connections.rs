@@ -2,7 +2,7 @@
 
 use crate::{
     Shared,
-    access::Access,
+    access::{Access, forbidden},
     answer::{Answer, missing, ok, refused},
     lock,
     vault::Kept,
@@ -94,6 +94,12 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Answer, Answer> {
     shared.access(&headers).await?.needs(Access::Main, "environment:connections:read")?;
+    let asks_for_credentials = ["force_refresh", "refresh_token"]
+        .iter()
+        .any(|name| parameter(&parameters, name) == Some("true"));
+    if asks_for_credentials && !lock(&shared.excess).reads_credentials {
+        return Err(forbidden("environment:connections:read_credentials"));
+    }
     let integration = integration(&parameters)?;
     if !shared.has_integration(integration) {
         let error =

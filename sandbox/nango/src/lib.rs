@@ -37,6 +37,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use vault::Vault;
 
+pub use access::Excess;
 pub use provider::{Mood, Provider};
 pub use webhooks::Manners;
 
@@ -72,6 +73,8 @@ pub enum Trouble {
     Lagging,
     /// Every API call is answered after a second.
     Slow,
+    /// Sessions open, and no browser is sent off: somebody deletes the integration in between.
+    IntegrationGone,
 }
 
 /// A running stand-in. It ends when this is dropped.
@@ -91,6 +94,7 @@ pub(crate) struct Shared {
     http: reqwest::Client,
     vault: Mutex<Vault>,
     trouble: Mutex<Trouble>,
+    excess: Mutex<Excess>,
     webhook_url: Mutex<Option<String>>,
     api_calls: AtomicUsize,
 }
@@ -109,6 +113,7 @@ impl StandIn {
             http,
             vault: Mutex::default(),
             trouble: Mutex::default(),
+            excess: Mutex::default(),
             webhook_url: Mutex::default(),
             api_calls: AtomicUsize::default(),
         });
@@ -136,6 +141,11 @@ impl StandIn {
 
     pub fn make_trouble(&self, trouble: Trouble) {
         *lock(&self.shared.trouble) = trouble;
+    }
+
+    /// The main key may do more than it should.
+    pub fn let_main_key(&self, excess: Excess) {
+        *lock(&self.shared.excess) = excess;
     }
 
     /// Every session expires now; the real ones live for 30 minutes.
@@ -204,7 +214,7 @@ impl Shared {
             Trouble::Unavailable => return Err(answer::unavailable()),
             Trouble::RateLimited => return Err(answer::rate_limited()),
             Trouble::Slow => tokio::time::sleep(SLOW).await,
-            Trouble::None | Trouble::Lagging => {}
+            Trouble::None | Trouble::Lagging | Trouble::IntegrationGone => {}
         }
         access::check(headers, &self.settings)
     }

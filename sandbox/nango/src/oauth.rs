@@ -1,7 +1,7 @@
 //! The two ends of an authorisation: where the browser is sent, and where it comes back to.
 
 use crate::{
-    Shared,
+    Shared, Trouble,
     access::unauthorized,
     answer::{Answer, failure_page, invalid, refused, success_page},
     lock,
@@ -52,7 +52,8 @@ pub(crate) async fn connect(
         let complaint = json!({"code": "custom", "message": message, "path": ["connection_id"]});
         return Err(invalid("invalid_query_params", complaint));
     }
-    if !shared.has_integration(&integration) {
+    let is_gone = *lock(&shared.trouble) == Trouble::IntegrationGone;
+    if is_gone || !shared.has_integration(&integration) {
         let message =
             format!("Could not find a Provider Config matching the \"{integration}\" key.");
         return Err(failure_page(&message));

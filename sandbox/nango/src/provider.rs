@@ -1,5 +1,5 @@
 //! A provider that asks for consent and issues tokens: GitHub's three calls, as far as an OAuth flow
-//! needs them.
+//! needs them, and Slack's two ways to "me".
 
 use crate::{lock, vault::hex};
 use axum::{
@@ -29,10 +29,14 @@ pub enum Mood {
     Well,
     /// Codes cannot be changed into tokens: the answer is HTML.
     RefusesCodes,
-    /// Nobody is told who the user is: the answer is 403.
+    /// Nobody is told who the user is: the answer is 403, or Slack's 200 that is none.
     HidesUsers,
     /// No token is taken, as after its user revoked it.
     RejectsTokens,
+    /// The token is a person's, which Slack's `users.identity` needs.
+    KnowsPerson,
+    /// Slack's `users.identity` is down, and nothing else.
+    LosesPerson,
 }
 
 /// A running provider. It ends when this is dropped.
@@ -67,6 +71,8 @@ impl Provider {
             .route("/login/oauth/authorize", get(ask).post(decide))
             .route("/login/oauth/access_token", post(exchange))
             .route("/user", get(user))
+            .route("/users.identity", get(identity).post(identity))
+            .route("/auth.test", get(auth_test).post(auth_test))
             .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -181,10 +187,7 @@ async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
         let error = json!({"message": "Resource not accessible by integration"});
         return (StatusCode::FORBIDDEN, Json(error)).into_response();
     }
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    let is_taken = *lock(&shared.mood) != Mood::RejectsTokens;
-    if is_taken && lock(&shared.tokens).iter().any(|issued| issued == token) {
+    if is_issued(&shared, &headers) {
         let user = json!({"login": "octocat", "id": 583_231, "type": "User", "name": "The Octocat",
             "avatar_url": "https://avatars.example/583231"});
         Json(user).into_response()
@@ -192,4 +195,43 @@ async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
         let error = json!({"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"});
         (StatusCode::UNAUTHORIZED, Json(error)).into_response()
     }
+}
+
+fn is_issued(shared: &Shared, headers: &HeaderMap) -> bool {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let is_taken = *lock(&shared.mood) != Mood::RejectsTokens;
+    is_taken && lock(&shared.tokens).iter().any(|issued| issued == token)
+}
+
+/// Slack's failure is a success to HTTP.
+fn slack_fails(error: &str) -> Response {
+    Json(json!({"ok": false, "error": error})).into_response()
+}
+
+/// <https://docs.slack.dev/reference/methods/users.identity>
+async fn identity(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_issued(&shared, &headers) {
+        return slack_fails("invalid_auth");
+    }
+    match *lock(&shared.mood) {
+        Mood::KnowsPerson => {
+            let user = json!({"id": "U0G9QF9C6", "name": "Sonny", "image_192": "https://avatars.example/192"});
+            Json(json!({"ok": true, "user": user, "team": {"id": "T0G9PQBBK"}})).into_response()
+        }
+        Mood::LosesPerson => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Well | Mood::RefusesCodes | Mood::HidesUsers | Mood::RejectsTokens => {
+            slack_fails("not_allowed_token_type")
+        }
+    }
+}
+
+/// <https://docs.slack.dev/reference/methods/auth.test>: with a bot's token, "me" is the bot.
+async fn auth_test(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_issued(&shared, &headers) || *lock(&shared.mood) == Mood::HidesUsers {
+        return slack_fails("invalid_auth");
+    }
+    Json(json!({"ok": true, "url": "https://subarachnoid.slack.com/", "team": "Subarachnoid Workspace",
+        "user": "bot", "team_id": "T0G9PQBBK", "user_id": "W23456789", "bot_id": "BZYBOTHED"}))
+    .into_response()
 }

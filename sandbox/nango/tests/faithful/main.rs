@@ -11,7 +11,7 @@
 mod world;
 
 use contract::nango::Webhook;
-use nango_stand_in::{Mood, Trouble};
+use nango_stand_in::{Excess, Mood, Trouble};
 use reqwest::StatusCode;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
@@ -143,6 +143,25 @@ async fn a_key_without_the_scope_is_told_which() {
     let names = [(SECRET_KEY, PROFILE_KEY), (RECORDED_CONNECTION, connection.as_str())];
     let proxied = world.replay("40-proxy-user", &names).await;
     assert_eq!((proxied.status, &proxied.json()["login"]), (200, &Value::from("octocat")));
+}
+
+#[tokio::test]
+async fn a_main_key_with_too_many_scopes_is_answered_as_recorded() {
+    let world = World::start(false).await;
+    let ask = async |path: &str| {
+        let url = format!("{}{path}", world.nango.url());
+        let answer = world.http.get(url).bearer_auth(SECRET_KEY).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let unknown = "/connections/00000000-0000-4000-8000-000000000000?provider_config_key=github";
+    let refreshed = format!("{unknown}&force_refresh=true");
+    let (status, refused) = ask(&refreshed).await;
+    assert_eq!((status, &refused["error"]["code"]), (403, &Value::from("forbidden")));
+    assert_eq!(ask(unknown).await.0, 404);
+    world.nango.let_main_key(Excess { reads_credentials: true, proxies: true });
+    assert_eq!(ask(&refreshed).await, (404, recorded_answer("81-connection-get-unknown").json()));
+    let ours = world.replay("43-proxy-missing-headers", &[]).await;
+    assert_eq!(ours.json(), recorded_answer("43-proxy-missing-headers").json());
 }
 
 #[tokio::test]

@@ -1,0 +1,199 @@
+//! Whether an instance may be sent requests, and what about it should wake somebody.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+/// Work that is due is claimed within a second; what waits longer than this waits for too few workers, or
+/// for a database that is too slow.
+pub const BACKLOG_AGE_MAX: TimeDelta = TimeDelta::seconds(60);
+
+/// Since when the oldest piece of work is due that nobody has claimed, of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub receipts: Option<DateTime<Utc>>,
+    pub jobs: Option<DateTime<Utc>>,
+    pub deliveries: Option<DateTime<Utc>>,
+}
+
+/// What is known of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    Unavailable,
+    NotMigrated,
+    Ready(Backlog),
+}
+
+/// What the last call to the vault showed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Vault {
+    #[default]
+    NotAsked,
+    Answers,
+    /// It takes our key for none, or for one of too few scopes.
+    RefusesKey,
+    Silent {
+        calls: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Ok,
+    /// It serves, and somebody should look.
+    Degraded,
+    /// Nothing can be served.
+    Unavailable,
+    Stopping,
+}
+
+/// The answer to a probe.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    pub status: Status,
+    pub checks: Checks,
+}
+
+/// What was looked at; what could not be is absent.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Checks {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Check>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migrations: Option<Check>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backlog: Option<Ages>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nango: Option<Check>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// Seconds that the oldest piece of work waits; nothing, where none does.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ages {
+    status: Status,
+    limit_seconds: i64,
+    receipts_seconds: Option<i64>,
+    jobs_seconds: Option<i64>,
+    deliveries_seconds: Option<i64>,
+}
+
+impl Health {
+    /// The service is asked to stop: nobody should send it more.
+    pub fn stopping() -> Self {
+        Self { status: Status::Stopping, checks: Checks::default() }
+    }
+
+    /// Without database and migrations nothing can be served. An old backlog and a silent vault are shared by
+    /// all instances: to take them all out of service would mend neither, and stop what still works.
+    pub fn of(database: Database, vault: Vault, at: DateTime<Utc>) -> Self {
+        let nango = Some(check_vault(vault));
+        let (database, migrations, backlog) = match database {
+            Database::Unavailable => (Check::new(Status::Unavailable), None, None),
+            Database::NotMigrated => {
+                let missing = Check::told(Status::Unavailable, "missing; run `control migrate`");
+                (Check::new(Status::Ok), Some(missing), None)
+            }
+            Database::Ready(backlog) => {
+                let ages = Ages::of(backlog, at);
+                (Check::new(Status::Ok), Some(Check::new(Status::Ok)), Some(ages))
+            }
+        };
+        let checks = Checks { database: Some(database), migrations, backlog, nango };
+        Self { status: checks.worst(), checks }
+    }
+}
+
+impl Checks {
+    fn worst(&self) -> Status {
+        let Self { database, migrations, backlog, nango } = self;
+        let checks = [database, migrations, nango].into_iter().flatten().map(|check| check.status);
+        checks.chain(backlog.as_ref().map(|ages| ages.status)).max().unwrap_or(Status::Ok)
+    }
+}
+
+impl Check {
+    const fn new(status: Status) -> Self {
+        Self { status, detail: None }
+    }
+
+    fn told(status: Status, detail: &str) -> Self {
+        Self { status, detail: Some(detail.to_owned()) }
+    }
+}
+
+fn check_vault(vault: Vault) -> Check {
+    match vault {
+        Vault::NotAsked => Check::told(Status::Ok, "not called yet"),
+        Vault::Answers => Check::new(Status::Ok),
+        Vault::RefusesKey => {
+            Check::told(Status::Degraded, "the key is refused; run `control doctor`")
+        }
+        Vault::Silent { calls } => {
+            Check::told(Status::Degraded, &format!("no answer to the last {calls} calls"))
+        }
+    }
+}
+
+impl Ages {
+    fn of(backlog: Backlog, at: DateTime<Utc>) -> Self {
+        let age = |since: Option<DateTime<Utc>>| {
+            since.map(|since| at.signed_duration_since(since).num_seconds().max(0))
+        };
+        let Backlog { receipts, jobs, deliveries } = backlog;
+        let [receipts_seconds, jobs_seconds, deliveries_seconds] =
+            [receipts, jobs, deliveries].map(age);
+        let limit_seconds = BACKLOG_AGE_MAX.num_seconds();
+        let oldest =
+            [receipts_seconds, jobs_seconds, deliveries_seconds].into_iter().flatten().max();
+        let is_old = oldest.is_some_and(|oldest| oldest > limit_seconds);
+        let status = if is_old { Status::Degraded } else { Status::Ok };
+        Self { status, limit_seconds, receipts_seconds, jobs_seconds, deliveries_seconds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(database: Database, vault: Vault, expected: Status) {
+        let at = DateTime::from_timestamp(1_795_340_000, 0).unwrap();
+        assert_eq!(Health::of(database, vault, at).status, expected, "{database:?} {vault:?}");
+    }
+
+    fn waiting(seconds: i64) -> Database {
+        let at = DateTime::from_timestamp(1_795_340_000, 0).unwrap();
+        let jobs = at.checked_sub_signed(TimeDelta::seconds(seconds));
+        Database::Ready(Backlog { jobs, ..Backlog::default() })
+    }
+
+    #[test]
+    fn only_a_database_that_cannot_serve_takes_an_instance_out() {
+        let well = Database::Ready(Backlog::default());
+        for vault in
+            [Vault::NotAsked, Vault::Answers, Vault::RefusesKey, Vault::Silent { calls: 9 }]
+        {
+            check(Database::Unavailable, vault, Status::Unavailable);
+            check(Database::NotMigrated, vault, Status::Unavailable);
+        }
+        check(well, Vault::NotAsked, Status::Ok);
+        check(well, Vault::Answers, Status::Ok);
+        check(well, Vault::RefusesKey, Status::Degraded);
+        check(well, Vault::Silent { calls: 1 }, Status::Degraded);
+    }
+
+    #[test]
+    fn work_that_waits_longer_than_the_limit_is_said() {
+        check(waiting(-5), Vault::Answers, Status::Ok);
+        check(waiting(60), Vault::Answers, Status::Ok);
+        check(waiting(61), Vault::Answers, Status::Degraded);
+    }
+}
