@@ -1,6 +1,8 @@
 //! What is true, whoever asks and wherever it is kept: values in, values out.
 
 pub mod audit;
+pub mod breaker;
+pub mod budget;
 pub mod callback;
 pub mod connection;
 pub mod delivery;

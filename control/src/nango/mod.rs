@@ -4,29 +4,35 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod gate;
 mod wire;
 
 use crate::{
+    budget::Budget,
+    clock::Clock,
     config::NangoConfig,
     domain::{
+        budget::CallClass,
         profile::{Mapping, Profile},
         start::Start,
     },
+    mint::Mint,
 };
-use answer::{read_json, refusal, send};
+use answer::Answer;
 use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
-use reqwest::{RequestBuilder, StatusCode, header::LOCATION};
+use gate::{Call, Deadline, Gate, Prepaid, Repeat};
+use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use url::Url;
 
-pub use answer::NangoError;
+pub use answer::{NangoError, WhyBusy};
 
-/// How long one call may take. Nango answers in milliseconds when it is well.
-const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an operation may take, all its calls and tries together. A user waits for a start.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nango closes idle connections after 61 s; reusing one at that moment would fail a call for nothing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -34,6 +40,20 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 const PROFILE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Nango sends ten thousand rows to whoever does not say. One connection has one, or a few by mistake.
 const LIST_LIMIT: &str = "100";
+
+/// A second session would be another one, and nobody would know of the first.
+const SESSION: Call =
+    Call { class: Some(CallClass::Start), repeat: Repeat::IfUnsent, shows_health: true };
+/// Nango makes a state at each of them, and counts it apart from the calls with a key.
+const CONNECT: Call = Call { class: None, repeat: Repeat::Never, shows_health: true };
+const LOOK_UP: Call =
+    Call { class: Some(CallClass::Confirm), repeat: Repeat::Safe, shows_health: true };
+const DELETE: Call =
+    Call { class: Some(CallClass::Upkeep), repeat: Repeat::Safe, shows_health: true };
+/// What fails may be the provider.
+const PROFILE: Call =
+    Call { class: Some(CallClass::Profile), repeat: Repeat::Safe, shows_health: false };
+
 /// Where to send the user, and how the callback will be recognised.
 #[derive(Debug)]
 pub struct Authorization {
@@ -67,18 +87,33 @@ pub enum LookUp<'a> {
 #[derive(Debug)]
 pub struct NangoClient {
     http: reqwest::Client,
-    config: NangoConfig,
+    config: Arc<NangoConfig>,
+    gate: Arc<Gate>,
+    prepaid: Option<Prepaid>,
 }
 
 impl NangoClient {
-    pub fn new(config: NangoConfig) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        config: NangoConfig,
+        budget: Arc<Budget>,
+        clock: Clock,
+        mint: Mint,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        Ok(Self { http, config })
+        let gate = Gate::new(budget, config.call_timeout, clock, mint);
+        Ok(Self { http, config: Arc::new(config), gate: Arc::new(gate), prepaid: None })
+    }
+
+    /// This client with calls of `class` in hand, to whose share all that it does is charged. Whoever
+    /// needs several calls for one thing would else begin it again and again, and end it never.
+    pub async fn prepay(&self, class: CallClass) -> Result<Self, NangoError> {
+        let prepaid = Some(self.gate.prepay(class, class.together()).await?);
+        let (config, gate) = (Arc::clone(&self.config), Arc::clone(&self.gate));
+        Ok(Self { http: self.http.clone(), config, gate, prepaid })
     }
 
     /// Where browsers finish a callback that was received here: Nango's own callback.
@@ -96,17 +131,15 @@ impl NangoClient {
     ) -> Result<Authorization, NangoError> {
         let request =
             wire::CreateSession::new(start, self.tags(start, tenant, connection, attempt));
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
         let url = self.url(&["connect", "sessions"]);
-        let session: wire::CreatedSession =
-            read_json(self.as_us(self.http.post(url)).json(&request)).await?;
+        let request = self.as_us(self.http.post(url)).json(&request);
+        let session: wire::CreatedSession = self.ask(SESSION, deadline, request).await?.json()?;
         let url = self.url(&["oauth", "connect", start.integration.as_str()]);
         let token = session.data.token.expose_secret();
-        let answer = send(self.http.get(url).query(&[("connect_session_token", token)])).await?;
-        if answer.status() != StatusCode::FOUND {
-            return Err(refusal(answer).await);
-        }
-        let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        wire::read_location(location.unwrap_or_default(), &self.config.callback_url)
+        let request = self.http.get(url).query(&[("connect_session_token", token)]);
+        let answer = self.ask(CONNECT, deadline, request).await?;
+        wire::read_location(answer.redirect()?, &self.config.callback_url)
     }
 
     /// The connections of ours that the vault lists under a name, the oldest first. The list never
@@ -117,8 +150,9 @@ impl NangoClient {
             LookUp::Nangos(id) => ("connectionId".to_owned(), id.to_string()),
         };
         let query = [(parameter.as_str(), value.as_str()), ("limit", LIST_LIMIT)];
-        let request = self.http.get(self.url(&["connections"])).query(&query);
-        let list: wire::List = read_json(self.as_us(request)).await?;
+        let request = self.as_us(self.http.get(self.url(&["connections"])).query(&query));
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
+        let list: wire::List = self.ask(LOOK_UP, deadline, request).await?.json()?;
         let newest_first = list.connections.iter();
         Ok(newest_first.rev().filter_map(|row| row.ours(&self.config.instance)).collect())
     }
@@ -131,7 +165,9 @@ impl NangoClient {
     ) -> Result<(), NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
-        match read_json::<wire::Deleted>(self.as_us(self.http.delete(url)).query(&query)).await {
+        let request = self.as_us(self.http.delete(url)).query(&query);
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
+        match self.ask(DELETE, deadline, request).await?.json::<wire::Deleted>() {
             Ok(_deleted) => Ok(()),
             Err(NangoError::Refused { status: 400 | 404, code })
                 if matches!(code.as_str(), "unknown_connection" | "not_found") =>
@@ -155,9 +191,10 @@ impl NangoClient {
             .http
             .get(self.url(&path))
             .header("provider-config-key", integration.as_str())
-            .header("connection-id", id.as_str())
-            .timeout(PROFILE_TIMEOUT);
-        let answer: serde_json::Value = read_json(authorized(request, key)).await?;
+            .header("connection-id", id.as_str());
+        let deadline = self.gate.deadline(PROFILE_TIMEOUT);
+        let answer = self.ask(PROFILE, deadline, authorized(request, key)).await?;
+        let answer: serde_json::Value = answer.json()?;
         Ok(mapping.read(&answer))
     }
 
@@ -177,6 +214,15 @@ impl NangoClient {
             (tag::INSTANCE, self.config.instance.clone()),
         ]
         .into()
+    }
+
+    async fn ask(
+        &self,
+        call: Call,
+        deadline: Deadline,
+        request: RequestBuilder,
+    ) -> Result<Answer, NangoError> {
+        self.gate.ask(call, self.prepaid.as_ref(), deadline, request).await
     }
 
     fn as_us(&self, request: RequestBuilder) -> RequestBuilder {

@@ -1,6 +1,6 @@
 //! Jobs: calls to the vault that must still happen.
 
-use super::{As, Store, StoreError, later, read};
+use super::{As, Postponed, Store, StoreError, later, read};
 use crate::domain::connection::Connection;
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, JobId, NangoConnectionId, TenantId};
@@ -111,15 +111,17 @@ impl Store {
     pub async fn postpone_job(
         &self,
         job: &ClaimedJob,
+        why: Postponed,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
-            "UPDATE jobs SET due_at = $3, lease = NULL, failures = failures + 1 WHERE job_id = $1 AND lease = $2",
+            "UPDATE jobs SET due_at = $3, lease = NULL, failures = failures + $4 WHERE job_id = $1 AND lease = $2",
         )
         .bind(job.id.as_uuid())
         .bind(job.lease)
         .bind(due_at)
+        .bind(i32::from(why != Postponed::Busy))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

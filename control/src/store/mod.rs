@@ -3,6 +3,7 @@
 
 mod attempts;
 mod audit;
+mod budget;
 mod change;
 mod connections;
 mod deliveries;

@@ -40,13 +40,15 @@ pub struct ClaimedReceipt {
     pub hint: Hint,
 }
 
-/// Why a receipt is looked at again later.
+/// Why a receipt or a job is looked at again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Postponed {
     /// The vault does not list what is claimed.
     NotListed,
     /// The vault could not be asked.
     NotAsked,
+    /// The vault was left alone on purpose.
+    Busy,
 }
 
 /// How a receipt ends without a change.
@@ -180,6 +182,7 @@ impl Store {
         let (looks, failures) = match why {
             Postponed::NotListed => (1, 0),
             Postponed::NotAsked => (0, 1),
+            Postponed::Busy => (0, 0),
         };
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(

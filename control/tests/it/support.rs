@@ -14,6 +14,7 @@ use contract::{
     keys::KeyRing,
 };
 use control::{
+    budget::Budget,
     clock::Clock,
     config::{NangoConfig, NotificationConfig},
     domain::{provider::Catalogue, signing::SigningSecret},
@@ -27,7 +28,10 @@ use control::{
 use nango_stand_in::{Manners, Settings, StandIn};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tower::ServiceExt as _;
 
 pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
@@ -58,8 +62,29 @@ pub struct TestApp {
     pub pool: PgPool,
     pub nango: StandIn,
     pub clock: Clock,
+    setup: Setup,
+    destination: String,
     receiver: Arc<Mutex<Receiver>>,
     is_finished: bool,
+}
+
+/// How a service and its Nango are set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Nango's.
+    pub callback_url: String,
+    pub calls_per_minute: u32,
+    pub call_timeout: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            callback_url: format!("{PUBLIC_URL}/oauth/callback"),
+            calls_per_minute: 100_000,
+            call_timeout: Duration::from_secs(8),
+        }
+    }
 }
 
 pub struct Answer {
@@ -80,55 +105,39 @@ impl Answer {
 
 impl TestApp {
     pub async fn start(pool: PgPool) -> Self {
-        Self::start_with(pool, &format!("{PUBLIC_URL}/oauth/callback")).await
+        Self::start_as(pool, Setup::default()).await
     }
 
     /// An app whose Nango is set up with this callback URL.
     pub async fn start_with(pool: PgPool, nangos_callback_url: &str) -> Self {
-        let nango = StandIn::start(nango(nangos_callback_url), 0).await.unwrap();
+        let callback_url = nangos_callback_url.to_owned();
+        Self::start_as(pool, Setup { callback_url, ..Setup::default() }).await
+    }
+
+    pub async fn start_as(pool: PgPool, setup: Setup) -> Self {
+        let nango = StandIn::start(nango(&setup.callback_url), 0).await.unwrap();
         let receiver = Arc::<Mutex<Receiver>>::default();
         let destination = listen(Arc::clone(&receiver)).await;
         let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
-        let mint = Mint::new(clock.clone());
-        let store = Store::with_pool(pool.clone(), mint.clone());
-        let client = Arc::new(
-            NangoClient::new(NangoConfig {
-                api_url: nango.url().parse().unwrap(),
-                public_url: nango.url().parse().unwrap(),
-                secret_key: SECRET_KEY.into(),
-                profile_key: Some(PROFILE_KEY.into()),
-                callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
-                instance: "test".to_owned(),
-            })
-            .unwrap(),
-        );
-        let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
-        let notifications = NotificationConfig {
-            destination: destination.parse().unwrap(),
-            secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
-        };
-        let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
-        let mut catalogue = Catalogue::default();
-        catalogue.add("GITHUB", "github-dev").unwrap();
-        catalogue.add("SLACK", "not-at-nango").unwrap();
-        let state = AppState {
-            store: store.clone(),
-            nango: Arc::clone(&client),
-            catalogue: Arc::new(catalogue),
-            assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
-            clock: clock.clone(),
-            mint: mint.clone(),
-        };
-        let outbox = Outbox {
-            store: store.clone(),
-            nango: client,
-            notifier,
-            clock: clock.clone(),
-            mint,
-            may_change_account: false,
-        };
-        let router = router(state);
-        Self { router, outbox, store, pool, nango, clock, receiver, is_finished: false }
+        let store = Store::with_pool(pool.clone(), Mint::new(clock.clone()));
+        let (router, outbox) = service(&store, &nango, &clock, &destination, &setup);
+        Self {
+            router,
+            outbox,
+            store,
+            pool,
+            nango,
+            clock,
+            setup,
+            destination,
+            receiver,
+            is_finished: false,
+        }
+    }
+
+    /// Another process of the same service: the same database, Nango and clock, and nothing else.
+    pub fn replica(&self) -> (Router, Outbox) {
+        service(&self.store, &self.nango, &self.clock, &self.destination, &self.setup)
     }
 
     /// Sends a request with an assertion over what `vouched` says, as the edge would.
@@ -318,6 +327,57 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         assert!(self.is_finished || std::thread::panicking(), "end the test with app.finish()");
     }
+}
+
+/// One process, without its ports.
+fn service(
+    store: &Store,
+    nango: &StandIn,
+    clock: &Clock,
+    destination: &str,
+    setup: &Setup,
+) -> (Router, Outbox) {
+    let mint = Mint::new(clock.clone());
+    let calls_per_minute = setup.calls_per_minute.to_string().parse().unwrap();
+    let budget = Budget::new(store.clone(), calls_per_minute, clock.clone(), mint.clone());
+    let config = NangoConfig {
+        api_url: nango.url().parse().unwrap(),
+        public_url: nango.url().parse().unwrap(),
+        secret_key: SECRET_KEY.into(),
+        profile_key: Some(PROFILE_KEY.into()),
+        callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
+        instance: "test".to_owned(),
+        calls_per_minute,
+        call_timeout: setup.call_timeout,
+    };
+    let client = NangoClient::new(config, Arc::new(budget), clock.clone(), mint.clone()).unwrap();
+    let client = Arc::new(client);
+    let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
+    let notifications = NotificationConfig {
+        destination: destination.parse().unwrap(),
+        secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
+    };
+    let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
+    let mut catalogue = Catalogue::default();
+    catalogue.add("GITHUB", "github-dev").unwrap();
+    catalogue.add("SLACK", "not-at-nango").unwrap();
+    let state = AppState {
+        store: store.clone(),
+        nango: Arc::clone(&client),
+        catalogue: Arc::new(catalogue),
+        assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
+        clock: clock.clone(),
+        mint: mint.clone(),
+    };
+    let outbox = Outbox {
+        store: store.clone(),
+        nango: client,
+        notifier,
+        clock: clock.clone(),
+        mint,
+        may_change_account: false,
+    };
+    (router(state), outbox)
 }
 
 pub fn nobody() -> Vouched {
