@@ -60,11 +60,11 @@ impl Budget {
         // One asks the database for all who wait here, who then find what it got.
         let mut purse = self.purse(class).lock().await;
         let mut taken = purse.take(calls, self.clock.now());
-        if let Taken::Lease { least, most } = taken {
+        if let Taken::Lease(wanted) = taken {
             let share = purse.share();
             let at = self.clock.now();
             let leased =
-                self.store.lease_calls(class, |bucket| bucket.lease(share, least, most, at)).await;
+                self.store.lease_calls(class, |bucket| bucket.lease(share, wanted, at)).await;
             taken = match leased {
                 Ok(leased) => purse.put(leased, calls, at),
                 Err(error) => return Err(unknown(class, &error)),
@@ -77,7 +77,7 @@ impl Budget {
                 Err(NoCall::Wait(spread(wait.to_std().unwrap_or_default(), self.mint.jitter())))
             }
             // What was put in was taken out.
-            Taken::Lease { .. } => Err(NoCall::Unknown),
+            Taken::Lease(_) => Err(NoCall::Unknown),
         }
     }
 

@@ -10,6 +10,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod budget;
 mod callback;
 mod confirm;
 mod delete;

@@ -86,7 +86,7 @@ const CALL: i64 = 65_000_000;
 const HORIZON: TimeDelta = TimeDelta::minutes(10);
 
 /// How many callers a replica may send away before it asks again when the next ones should come.
-const SLOTS: u32 = 16;
+const SLOTS: u32 = 8;
 
 /// A clock that is this far behind the bucket's is right, and the bucket's was wrong.
 const SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -135,6 +135,16 @@ pub struct Bucket {
     pub promised_at: DateTime<Utc>,
 }
 
+/// What a replica asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Fewer calls are of no use.
+    pub least: u32,
+    pub most: u32,
+    /// Whether it has no more times at which those whom it sends away should come back.
+    pub needs_slots: bool,
+}
+
 /// What a replica gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leased {
@@ -157,6 +167,11 @@ pub struct Slots {
 impl Slots {
     const NONE: Self =
         Self { next: DateTime::UNIX_EPOCH, each: TimeDelta::zero(), left: 0 };
+
+    /// The next one that is not over yet.
+    fn next_after(&mut self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.find(|slot| *slot > at)
+    }
 }
 
 impl Iterator for Slots {
@@ -171,13 +186,21 @@ impl Iterator for Slots {
 }
 
 impl Bucket {
-    /// Takes out from `least` to `most` calls, or nothing.
-    pub fn lease(self, share: Share, least: u32, most: u32, at: DateTime<Utc>) -> (Self, Leased) {
+    /// Takes out as many calls as are wanted and there, or nothing.
+    pub fn lease(self, share: Share, wanted: Wanted, at: DateTime<Utc>) -> (Self, Leased) {
+        let Wanted { least, most, needs_slots } = wanted;
         let filled = self.filled(share, at);
         let least = least.clamp(1, share.capacity);
         let whole = u32::try_from(filled.level / CALL).unwrap_or_default();
         if whole < least {
-            return filled.promise(share, least, at);
+            let lacking = units(least).saturating_sub(filled.level);
+            let refill_at = plus(filled.filled_at, share.time_for(lacking));
+            let (promised_at, slots) = if needs_slots {
+                filled.promise(refill_at, share.time_for(units(least)), at)
+            } else {
+                (filled.promised_at, Slots::NONE)
+            };
+            return (Self { promised_at, ..filled }, Leased::Nothing { refill_at, slots });
         }
         let calls = whole.min(most.max(least));
         let level = filled.level.saturating_sub(units(calls));
@@ -193,23 +216,25 @@ impl Bucket {
         Self { level, filled_at, ..self }
     }
 
-    fn promise(self, share: Share, least: u32, at: DateTime<Utc>) -> (Self, Leased) {
-        let lacking = units(least).saturating_sub(self.level);
-        let refill_at = plus(self.filled_at, share.time_for(lacking));
-        let next = self.promised_at.max(refill_at);
+    /// The next slots that nobody was told yet, and until when all were told then.
+    fn promise(
+        self,
+        refill_at: DateTime<Utc>,
+        each: TimeDelta,
+        at: DateTime<Utc>,
+    ) -> (DateTime<Utc>, Slots) {
         let horizon = plus(at, HORIZON);
+        let next = self.promised_at.max(refill_at);
         if next >= horizon {
-            let slots = Slots { next: horizon, each: TimeDelta::zero(), left: SLOTS };
             // A promise beyond it was a wrong clock's.
-            let promised_at = self.promised_at.min(horizon);
-            return (Self { promised_at, ..self }, Leased::Nothing { refill_at, slots });
+            let slots = Slots { next: horizon, each: TimeDelta::zero(), left: SLOTS };
+            return (self.promised_at.min(horizon), slots);
         }
-        let each = share.time_for(units(least));
         let all = Slots { next, each, left: SLOTS };
         let left = all.clone().take_while(|slot| *slot < horizon).count();
         let slots = Slots { left: u32::try_from(left).unwrap_or(SLOTS), ..all };
         let promised_at = slots.clone().last().map_or(next, |last| plus(last, each));
-        (Self { promised_at, ..self }, Leased::Nothing { refill_at, slots })
+        (promised_at, slots)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one replica does with its leases: most calls are taken from it, and cost no transaction.
 
-use super::{CallClass, CallsPerMinute, LEASE_LIFE, Leased, Share, Slots, plus};
+use super::{CallClass, CallsPerMinute, LEASE_LIFE, Leased, Share, Slots, Wanted, plus};
 use chrono::{DateTime, Utc};
 
 /// One replica's calls of one class.
@@ -24,8 +24,8 @@ pub enum Taken {
     Spent(DateTime<Utc>),
     /// There is nothing left; come back at this time.
     ComeBackAt(DateTime<Utc>),
-    /// Lease from so many to so many calls, and [`Purse::put`] them in.
-    Lease { least: u32, most: u32 },
+    /// Lease so much, and [`Purse::put`] it in.
+    Lease(Wanted),
 }
 
 impl Purse {
@@ -54,7 +54,7 @@ impl Purse {
             return Taken::Spent(self.lapses_at);
         }
         if at < self.empty_until
-            && let Some(slot) = self.slots.next()
+            && let Some(slot) = self.slots.next_after(at)
         {
             return Taken::ComeBackAt(slot);
         }
@@ -62,7 +62,9 @@ impl Purse {
         // replica with little to do must not keep calls from one with much.
         let was_used_up = self.calls == 0 && at < self.lapses_at;
         let most = if was_used_up { self.spent.saturating_mul(2) } else { self.spent };
-        Taken::Lease { least: wanted, most: most.min(self.share.chunk_max()).max(wanted) }
+        let most = most.min(self.share.chunk_max()).max(wanted);
+        let needs_slots = self.slots.clone().next_after(at).is_none();
+        Taken::Lease(Wanted { least: wanted, most, needs_slots })
     }
 
     /// Puts in what was leased at `at`, and takes the calls out for which it was leased.
@@ -75,11 +77,12 @@ impl Purse {
                 self.lapses_at = plus(at, LEASE_LIFE);
                 Taken::Spent(self.lapses_at)
             }
-            Leased::Nothing { refill_at, mut slots } => {
-                let slot = slots.next().unwrap_or(refill_at);
+            Leased::Nothing { refill_at, slots } => {
                 self.empty_until = refill_at;
-                self.slots = slots;
-                Taken::ComeBackAt(slot)
+                if self.slots.clone().next_after(at).is_none() {
+                    self.slots = slots;
+                }
+                Taken::ComeBackAt(self.slots.next_after(at).unwrap_or(refill_at))
             }
         }
     }

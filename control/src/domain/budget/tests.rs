@@ -52,11 +52,14 @@ fn only_a_number_within_bounds_is_a_limit() {
     }
 }
 
+fn want([least, most]: [u32; 2]) -> Wanted {
+    Wanted { least, most, needs_slots: true }
+}
+
 #[track_caller]
 fn check_lease(bucket: Bucket, wanted: [u32; 2], millis: i64, expected: Option<u32>) -> Bucket {
     let share = Share::of(CallClass::Start, limit(200));
-    let [least, most] = wanted;
-    let (bucket, leased) = bucket.lease(share, least, most, at(millis));
+    let (bucket, leased) = bucket.lease(share, want(wanted), at(millis));
     let calls = match leased {
         Leased::Calls(calls) => Some(calls),
         Leased::Nothing { .. } => None,
@@ -91,10 +94,10 @@ fn a_clock_that_is_behind_gains_nothing_and_one_that_was_ahead_starves_nobody() 
 #[test]
 fn those_who_are_sent_away_come_back_one_after_the_other() {
     let share = Share::of(CallClass::Start, limit(200));
-    let (mut bucket, _) = full().lease(share, 1, 25, at(0));
+    let (mut bucket, _) = full().lease(share, want([1, 25]), at(0));
     let mut slots = Vec::new();
-    for _ in 0..50 {
-        let (next, leased) = bucket.lease(share, 1, 1, at(0));
+    for _ in 0..90 {
+        let (next, leased) = bucket.lease(share, want([1, 1]), at(0));
         bucket = next;
         let Leased::Nothing { refill_at, slots: more } = leased else { panic!("{leased:?}") };
         assert!(at(866) < refill_at && refill_at < at(867));
@@ -112,13 +115,13 @@ fn a_purse_leases_more_while_it_is_used_up_and_less_when_some_lapses() {
     let mut purse = Purse::new(CallClass::Start, limit(1000));
     let mut asked = Vec::new();
     for millis in 0..40 {
-        if let Taken::Lease { least, most } = purse.take(1, at(millis)) {
-            asked.push(most);
-            purse.put(Leased::Calls(most.max(least)), 1, at(millis));
+        if let Taken::Lease(wanted) = purse.take(1, at(millis)) {
+            asked.push(wanted.most);
+            purse.put(Leased::Calls(wanted.most), 1, at(millis));
         }
     }
     assert_eq!(asked, [1, 2, 4, 8, 16, 31]);
-    assert_eq!(purse.take(1, at(3031)), Taken::Lease { least: 1, most: 9 }, "31 had lapsed");
+    assert_eq!(purse.take(1, at(3031)), Taken::Lease(want([1, 9])), "31 had lapsed");
 }
 
 #[test]
@@ -128,9 +131,11 @@ fn a_purse_that_is_empty_asks_nobody_until_there_is_more() {
     let leased = Leased::Nothing { refill_at: at(800), slots };
     assert_eq!(purse.put(leased, 1, at(0)), Taken::ComeBackAt(at(900)));
     assert_eq!(purse.take(1, at(1)), Taken::ComeBackAt(at(1800)));
-    assert_eq!(purse.take(1, at(2)), Taken::ComeBackAt(at(2700)));
-    assert_eq!(purse.take(1, at(3)), Taken::Lease { least: 1, most: 1 }, "the slots are used up");
-    assert_eq!(purse.take(1, at(800)), Taken::Lease { least: 1, most: 1 }, "there may be more");
+    let keeps_slots = Wanted { needs_slots: false, ..want([1, 1]) };
+    assert_eq!(purse.take(1, at(800)), Taken::Lease(keeps_slots), "there may be more");
+    let leased = Leased::Nothing { refill_at: at(2600), slots: Slots::NONE };
+    assert_eq!(purse.put(leased, 1, at(800)), Taken::ComeBackAt(at(2700)));
+    assert_eq!(purse.take(1, at(801)), Taken::Lease(want([1, 1])), "the slots are used up");
 }
 
 /// A replica wants calls at a time, makes them after a while, and Nango counts them later still.
@@ -173,8 +178,8 @@ proptest! {
             let wanted = wish.calls.min(share.capacity);
             let purse = &mut purses[wish.replica];
             let mut taken = purse.take(wanted, at(now));
-            if let Taken::Lease { least, most } = taken {
-                let (next, leased) = bucket.lease(share, least, most, at(now));
+            if let Taken::Lease(lacking) = taken {
+                let (next, leased) = bucket.lease(share, lacking, at(now));
                 bucket = next;
                 taken = purse.put(leased, wanted, at(now));
             }
@@ -189,7 +194,7 @@ proptest! {
                     }
                 }
                 Taken::ComeBackAt(slot) => prop_assert!(at(now) < slot && slot <= at(now) + HORIZON),
-                Taken::Lease { .. } => prop_assert!(false, "a purse is asked once"),
+                Taken::Lease(_) => prop_assert!(false, "a purse is asked once"),
             }
         }
         arrived.sort();
