@@ -267,9 +267,8 @@ fn environment(
 ) -> BTreeMap<String, String> {
     let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
     // The stand-in takes as many calls as come.
-    let stand_ins = profile_key.map(|key| {
-        [("NANGO_PROFILE_KEY", key), ("NANGO_CALLS_PER_MINUTE", "100000".to_owned())]
-    });
+    let stand_ins = profile_key
+        .map(|key| [("NANGO_PROFILE_KEY", key), ("NANGO_CALLS_PER_MINUTE", "100000".to_owned())]);
     let settings = [
         ("HOST", Ipv4Addr::LOCALHOST.to_string()),
         ("PORT", ports.addresses.control.port().to_string()),

@@ -67,6 +67,11 @@ impl Default for Breaker {
 const CLOSED: State = State::Closed { in_a_row: 0, failed_at: Vec::new() };
 
 impl Breaker {
+    /// Whether everybody may call.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.0, State::Closed { .. })
+    }
+
     /// Whether a call is of use now; if not, until when.
     pub fn look(&self, at: DateTime<Utc>) -> Result<Pass, DateTime<Utc>> {
         match self.0 {
@@ -126,6 +131,7 @@ fn plus(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are small")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

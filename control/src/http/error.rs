@@ -77,9 +77,7 @@ impl ApiError {
             }
             Self::Nango(
                 NangoError::Unreachable(_) | NangoError::Busy { why: WhyBusy::LeftAlone, .. },
-            ) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable")
-            }
+            ) => (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable"),
             Self::EdgeOutOfStep => {
                 (StatusCode::SERVICE_UNAVAILABLE, "edge_out_of_step", "Edge out of step")
             }

@@ -61,6 +61,18 @@ pub(super) struct Deadline {
     within: Duration,
 }
 
+impl Deadline {
+    fn new(now: DateTime<Utc>, within: Duration) -> Self {
+        let at = TimeDelta::from_std(within).ok().and_then(|within| now.checked_add_signed(within));
+        Self { at: at.unwrap_or(now), within }
+    }
+
+    /// A clock that was set back gives an operation no more than it had.
+    fn left(self, now: DateTime<Utc>) -> Duration {
+        self.at.signed_duration_since(now).to_std().unwrap_or_default().min(self.within)
+    }
+}
+
 /// Calls that were taken out of the budget together, before the first of them was made.
 #[derive(Debug)]
 pub(super) struct Prepaid {
@@ -90,9 +102,7 @@ impl Gate {
     }
 
     pub(super) fn deadline(&self, within: Duration) -> Deadline {
-        let now = self.clock.now();
-        let at = TimeDelta::from_std(within).ok().and_then(|within| now.checked_add_signed(within));
-        Deadline { at: at.unwrap_or(now), within }
+        Deadline::new(self.clock.now(), within)
     }
 
     pub(super) async fn prepay(&self, class: CallClass, calls: u32) -> Result<Prepaid, NangoError> {
@@ -123,7 +133,8 @@ impl Gate {
                 // What went wrong first says more.
                 Err(busy) => return Err(failed.unwrap_or(busy)),
             };
-            let fetched = fetch(copy.timeout(self.left(deadline).min(self.call_timeout))).await;
+            let fetched =
+                fetch(copy.timeout(deadline.left(self.clock.now()).min(self.call_timeout))).await;
             let failure = match fetched {
                 Ok(answer) => {
                     self.learn(call, pass, Verdict::Answered);
@@ -134,7 +145,7 @@ impl Gate {
             let may_repeat = call.repeat.is_allowed_after(&failure);
             let error = self.fail(call, pass, failure);
             let wait = waits.next().map(|wait| wait.mul_f64(1.0 + self.mint.jitter() / 2.0));
-            match wait.filter(|wait| may_repeat && *wait < self.left(deadline)) {
+            match wait.filter(|wait| may_repeat && *wait < deadline.left(self.clock.now())) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(error),
             }
@@ -163,7 +174,8 @@ impl Gate {
             && !prepaid.is_some_and(|prepaid| prepaid.take(self.clock.now()))
         {
             let class = prepaid.map_or(class, |prepaid| prepaid.class);
-            let taking = tokio::time::timeout(self.left(deadline), self.budget.take(class));
+            let taking =
+                tokio::time::timeout(deadline.left(self.clock.now()), self.budget.take(class));
             taking.await.unwrap_or(Err(NoCall::Unknown)).map_err(no_call)?;
         }
         if !call.shows_health {
@@ -193,8 +205,16 @@ impl Gate {
     }
 
     fn learn(&self, call: Call, pass: Pass, verdict: Verdict) {
-        if call.shows_health {
-            self.breaker().learn(pass, verdict, self.clock.now());
+        if !call.shows_health {
+            return;
+        }
+        let mut breaker = self.breaker();
+        let was_closed = breaker.is_closed();
+        breaker.learn(pass, verdict, self.clock.now());
+        match (was_closed, breaker.is_closed()) {
+            (true, false) => tracing::error!("Nango is left alone for a while: {verdict:?}"),
+            (false, true) => tracing::info!("Nango answers again"),
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -203,12 +223,6 @@ impl Gate {
         let wait = wait.max(Duration::from_secs(1));
         let retry_after = spread(wait, self.mint.jitter());
         NangoError::Busy { why: WhyBusy::LeftAlone, retry_after }
-    }
-
-    /// What is left of an operation's time; a clock that was set back gives it no more than it had.
-    fn left(&self, deadline: Deadline) -> Duration {
-        let left = deadline.at.signed_duration_since(self.clock.now());
-        left.to_std().unwrap_or_default().min(deadline.within)
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -228,9 +242,58 @@ impl Prepaid {
 fn no_call(no_call: NoCall) -> NangoError {
     match no_call {
         NoCall::Wait(retry_after) => NangoError::Busy { why: WhyBusy::Budget, retry_after },
-        NoCall::Unknown => NangoError::Busy {
-            why: WhyBusy::BudgetUnknown,
-            retry_after: Duration::from_secs(3),
-        },
+        NoCall::Unknown => {
+            NangoError::Busy { why: WhyBusy::BudgetUnknown, retry_after: Duration::from_secs(3) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_never_left_or_changes_nothing_is_asked_again() {
+        let unsent = || Failure::Unsent(String::new());
+        let unanswered = || Failure::Unanswered(String::new());
+        let limited = || Failure::Limited(TimeDelta::seconds(1));
+        for (repeat, failure, expected) in [
+            (Repeat::Safe, unsent(), true),
+            (Repeat::Safe, unanswered(), true),
+            (Repeat::Safe, limited(), false),
+            (Repeat::Safe, Failure::Endless, false),
+            (Repeat::IfUnsent, unsent(), true),
+            (Repeat::IfUnsent, unanswered(), false),
+            (Repeat::IfUnsent, limited(), false),
+            (Repeat::IfUnsent, Failure::Endless, false),
+            (Repeat::Never, unsent(), false),
+            (Repeat::Never, unanswered(), false),
+            (Repeat::Never, limited(), false),
+            (Repeat::Never, Failure::Endless, false),
+        ] {
+            assert_eq!(repeat.is_allowed_after(&failure), expected, "{repeat:?} {failure:?}");
+        }
+    }
+
+    #[test]
+    fn all_calls_of_an_operation_have_one_deadline() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let deadline = Deadline::new(at(100), Duration::from_secs(10));
+        for (now, left) in [(100, 10), (104, 6), (110, 0), (200, 0), (50, 10)] {
+            assert_eq!(deadline.left(at(now)), Duration::from_secs(left), "at {now}");
+        }
+    }
+
+    #[test]
+    fn calls_in_hand_are_good_until_they_lapse() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let prepaid = |calls| Prepaid {
+            class: CallClass::Upkeep,
+            left: AtomicU32::new(calls),
+            lapses_at: at(3),
+        };
+        let two = prepaid(2);
+        assert_eq!([two.take(at(0)), two.take(at(2)), two.take(at(2))], [true, true, false]);
+        assert!(!prepaid(2).take(at(3)));
     }
 }

@@ -17,6 +17,7 @@ mod delete;
 mod deliver;
 mod operate;
 mod receiver;
+mod setup;
 mod start;
 mod support;
 mod tenants;

@@ -1,6 +1,9 @@
 //! A whole control service in one value, and callers with different rights.
 
-use crate::receiver::{Notified, Receiver, listen};
+use crate::{
+    receiver::{Notified, Receiver, listen},
+    setup::{Setup, nango, service},
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -13,47 +16,16 @@ use contract::{
     header,
     keys::KeyRing,
 };
-use control::{
-    budget::Budget,
-    clock::Clock,
-    config::{NangoConfig, NotificationConfig},
-    domain::{provider::Catalogue, signing::SigningSecret},
-    http::{AppState, router},
-    mint::Mint,
-    nango::NangoClient,
-    notifier::Notifier,
-    outbox::Outbox,
-    store::Store,
-};
-use nango_stand_in::{Manners, Settings, StandIn};
+use control::{clock::Clock, mint::Mint, outbox::Outbox, store::Store};
+use nango_stand_in::StandIn;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 use tower::ServiceExt as _;
 
 pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
 pub const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const PUBLIC_URL: &str = "https://connections.example";
-
-const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
-const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
-
-/// A stand-in that does what is asked of it.
-fn nango(callback_url: &str) -> Settings {
-    Settings {
-        secret_key: SECRET_KEY.to_owned(),
-        profile_key: PROFILE_KEY.to_owned(),
-        signing_keys: KeyRing::parse(b"0123456789abcdef").unwrap(),
-        callback_url: callback_url.to_owned(),
-        integrations: vec!["github-dev".to_owned()],
-        trusted_ca: None,
-        enforces_cookie: false,
-        manners: Manners::KIND,
-    }
-}
 
 pub struct TestApp {
     pub router: Router,
@@ -62,29 +34,11 @@ pub struct TestApp {
     pub pool: PgPool,
     pub nango: StandIn,
     pub clock: Clock,
+    browser: reqwest::Client,
     setup: Setup,
     destination: String,
     receiver: Arc<Mutex<Receiver>>,
     is_finished: bool,
-}
-
-/// How a service and its Nango are set up.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Nango's.
-    pub callback_url: String,
-    pub calls_per_minute: u32,
-    pub call_timeout: Duration,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            callback_url: format!("{PUBLIC_URL}/oauth/callback"),
-            calls_per_minute: 100_000,
-            call_timeout: Duration::from_secs(8),
-        }
-    }
 }
 
 pub struct Answer {
@@ -121,6 +75,8 @@ impl TestApp {
         let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
         let store = Store::with_pool(pool.clone(), Mint::new(clock.clone()));
         let (router, outbox) = service(&store, &nango, &clock, &destination, &setup);
+        let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let browser = browser.build().unwrap();
         Self {
             router,
             outbox,
@@ -128,6 +84,7 @@ impl TestApp {
             pool,
             nango,
             clock,
+            browser,
             setup,
             destination,
             receiver,
@@ -199,10 +156,8 @@ impl TestApp {
     /// A browser decides at the provider; the query that it comes back with.
     pub async fn decide(&self, started: &Value, decision: &str) -> String {
         let url = started["authorizationUrl"].as_str().unwrap();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        let answer = client
-            .build()
-            .unwrap()
+        let answer = self
+            .browser
             .post(url)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(format!("decision={decision}"))
@@ -229,7 +184,7 @@ impl TestApp {
 
     /// Follows a browser to Nango; the name of the connection that comes to be.
     pub async fn finish_at_nango(&self, url: &str) -> String {
-        let answer = reqwest::get(url).await.unwrap();
+        let answer = self.browser.get(url).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         self.nango.connection_ids().pop().unwrap()
     }
@@ -327,57 +282,6 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         assert!(self.is_finished || std::thread::panicking(), "end the test with app.finish()");
     }
-}
-
-/// One process, without its ports.
-fn service(
-    store: &Store,
-    nango: &StandIn,
-    clock: &Clock,
-    destination: &str,
-    setup: &Setup,
-) -> (Router, Outbox) {
-    let mint = Mint::new(clock.clone());
-    let calls_per_minute = setup.calls_per_minute.to_string().parse().unwrap();
-    let budget = Budget::new(store.clone(), calls_per_minute, clock.clone(), mint.clone());
-    let config = NangoConfig {
-        api_url: nango.url().parse().unwrap(),
-        public_url: nango.url().parse().unwrap(),
-        secret_key: SECRET_KEY.into(),
-        profile_key: Some(PROFILE_KEY.into()),
-        callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
-        instance: "test".to_owned(),
-        calls_per_minute,
-        call_timeout: setup.call_timeout,
-    };
-    let client = NangoClient::new(config, Arc::new(budget), clock.clone(), mint.clone()).unwrap();
-    let client = Arc::new(client);
-    let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
-    let notifications = NotificationConfig {
-        destination: destination.parse().unwrap(),
-        secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
-    };
-    let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
-    let mut catalogue = Catalogue::default();
-    catalogue.add("GITHUB", "github-dev").unwrap();
-    catalogue.add("SLACK", "not-at-nango").unwrap();
-    let state = AppState {
-        store: store.clone(),
-        nango: Arc::clone(&client),
-        catalogue: Arc::new(catalogue),
-        assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
-        clock: clock.clone(),
-        mint: mint.clone(),
-    };
-    let outbox = Outbox {
-        store: store.clone(),
-        nango: client,
-        notifier,
-        clock: clock.clone(),
-        mint,
-        may_change_account: false,
-    };
-    (router(state), outbox)
 }
 
 pub fn nobody() -> Vouched {

@@ -48,7 +48,8 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
             let query = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
             let seen: Result<i64, _> = sqlx::query_scalar(query).fetch_one(&mut *tx).await;
             // These are the workers' tables: a tenant may not even ask.
-            let is_hidden = ["receipts", "jobs", "callback_states", "nango_budget"].contains(&table.as_str());
+            let is_hidden =
+                ["receipts", "jobs", "callback_states", "nango_budget"].contains(&table.as_str());
             match seen {
                 Ok(rows) => {
                     assert!(!is_hidden && (rows > 0) == sees_rows, "{table} as {tenant:?}: {rows}");

@@ -210,7 +210,9 @@ impl Shared {
         self.api_calls.fetch_add(1, Ordering::SeqCst);
         match self.next_trouble() {
             Trouble::Unavailable => return Err(answer::unavailable()),
-            Trouble::Failing => return Err(answer::page_instead(StatusCode::INTERNAL_SERVER_ERROR)),
+            Trouble::Failing => {
+                return Err(answer::page_instead(StatusCode::INTERNAL_SERVER_ERROR));
+            }
             Trouble::Page => return Err(answer::page_instead(StatusCode::OK)),
             Trouble::RateLimited => return Err(answer::rate_limited(1)),
             Trouble::RateLimitedFor(seconds) => return Err(answer::rate_limited(seconds)),

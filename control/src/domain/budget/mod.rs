@@ -165,8 +165,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    const NONE: Self =
-        Self { next: DateTime::UNIX_EPOCH, each: TimeDelta::zero(), left: 0 };
+    const NONE: Self = Self { next: DateTime::UNIX_EPOCH, each: TimeDelta::zero(), left: 0 };
 
     /// The next one that is not over yet.
     fn next_after(&mut self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {

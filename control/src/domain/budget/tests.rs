@@ -1,4 +1,5 @@
 //! No minute of Nango's has more calls than it takes, whoever leases, dies or dawdles.
+#![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are small")]
 
 use super::*;
 use proptest::prelude::*;
