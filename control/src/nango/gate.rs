@@ -124,7 +124,7 @@ impl Gate {
         let mut waits = WAITS.into_iter();
         let mut failed = None;
         loop {
-            // Without a copy, which only a stream's request lacks, this is the only try.
+            // Only a stream could not be copied, and nothing that we send is one.
             let Some(copy) = request.try_clone() else {
                 return Err(NangoError::Malformed("a request that cannot be copied"));
             };
@@ -177,6 +177,10 @@ impl Gate {
             let taking =
                 tokio::time::timeout(deadline.left(self.clock.now()), self.budget.take(class));
             taking.await.unwrap_or(Err(NoCall::Unknown)).map_err(no_call)?;
+        }
+        if deadline.left(self.clock.now()).is_zero() {
+            // Nango would be blamed for a time-out that is ours.
+            return Err(NangoError::Unreachable("no time is left to ask it".to_owned()));
         }
         if !call.shows_health {
             return Ok(Pass::Usual);
