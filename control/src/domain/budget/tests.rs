@@ -109,6 +109,15 @@ fn those_who_are_sent_away_come_back_one_after_the_other() {
     // A hundredth call would have come in by then, and the hundredth is asked to come then.
     assert!(at(86_666) < slots[99] && slots[99] < at(86_668), "{:?}", slots[99]);
     assert_eq!(slots.last(), Some(&at(600_000)), "nobody is put off for longer than ten minutes");
+    // Nor where each call takes more than a minute to come in.
+    let share = Share::of(CallClass::Start, limit(1));
+    let (bucket, _) = full().lease(share, want([1, 1]), at(0));
+    let (bucket, leased) = bucket.lease(share, want([1, 1]), at(0));
+    let Leased::Nothing { slots, .. } = leased else { panic!("{leased:?}") };
+    assert_eq!(slots.last(), Some(at(8 * 65_000)));
+    let (_, leased) = bucket.lease(share, want([1, 1]), at(0));
+    let Leased::Nothing { slots, .. } = leased else { panic!("{leased:?}") };
+    assert_eq!(slots.last(), Some(at(9 * 65_000)));
 }
 
 #[test]
