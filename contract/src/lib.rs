@@ -16,6 +16,8 @@
 //! | Connection | one end user's authorised link through one integration |
 //! | Attempt | one try to authorise a connection: a start or a reconnect |
 //! | Vault | Nango, where the tokens are |
+//! | Budget | how many calls the vault takes a minute, shared out by class among all replicas |
+//! | Breaker | what leaves the vault alone while it is ill |
 //! | `NangoConnectionId` | the vault's name for a connection; never our `ConnectionId` |
 //! | Webhook | what Nango sends in |
 //! | Receipt | the record that a webhook was taken |

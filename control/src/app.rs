@@ -1,6 +1,7 @@
 //! The composition root: everything is built here once, started, and stopped in order.
 
 use crate::{
+    budget::Budget,
     clock::Clock,
     config::Config,
     doctor,
@@ -107,7 +108,10 @@ impl App {
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
         let store = Store::new(database.0, mint.clone());
-        let nango = Arc::new(NangoClient::new(nango).map_err(AppError::Nango)?);
+        let limit = nango.calls_per_minute;
+        let budget = Arc::new(Budget::new(store.clone(), limit, clock.clone(), mint.clone()));
+        let nango = NangoClient::new(nango, Some(budget), clock.clone(), mint.clone());
+        let nango = Arc::new(nango.map_err(AppError::Nango)?);
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
         let catalogue = Arc::new(catalogue);
         let probed =

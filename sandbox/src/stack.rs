@@ -266,7 +266,9 @@ fn environment(
     (signing_secret, profile_key): (&str, Option<String>),
 ) -> BTreeMap<String, String> {
     let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
-    let profile_key = profile_key.map(|key| ("NANGO_PROFILE_KEY", key));
+    // The stand-in takes as many calls as come.
+    let stand_ins = profile_key
+        .map(|key| [("NANGO_PROFILE_KEY", key), ("NANGO_CALLS_PER_MINUTE", "100000".to_owned())]);
     let settings = [
         ("HOST", Ipv4Addr::LOCALHOST.to_string()),
         ("PORT", ports.addresses.control.port().to_string()),
@@ -286,5 +288,6 @@ fn environment(
         ("MTLS_CA_PATH", path("mesh-ca.crt")),
         ("INSTANCE", "sandbox".to_owned()),
     ];
-    settings.into_iter().chain(profile_key).map(|(name, value)| (name.to_owned(), value)).collect()
+    let settings = settings.into_iter().chain(stand_ins.into_iter().flatten());
+    settings.map(|(name, value)| (name.to_owned(), value)).collect()
 }

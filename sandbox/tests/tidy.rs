@@ -61,6 +61,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["sqlx", "axum", "crate::http", "crate::notifier", "crate::outbox", "crate::store"],
     ),
     (
+        "control/src/budget.rs",
+        &["sqlx", "axum", "reqwest", "crate::http", "crate::nango", "crate::outbox"],
+    ),
+    (
         "control/src/notifier.rs",
         &["sqlx", "axum", "crate::http", "crate::nango", "crate::outbox", "crate::store"],
     ),

@@ -5,12 +5,13 @@ mod read;
 mod settings;
 
 use crate::domain::{
-    provider::Catalogue, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+    budget::CallsPerMinute, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
+    signing::SigningSecret,
 };
 use contract::keys::KeyRing;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 pub use parts::{Parts, read_parts};
@@ -86,6 +87,10 @@ pub struct NangoConfig {
     pub callback_url: Url,
     /// Which deployment's connections are ours in a Nango environment that several share.
     pub instance: String,
+    /// How many calls Nango takes of this account, whoever makes them.
+    pub calls_per_minute: CallsPerMinute,
+    /// How long one call may take.
+    pub call_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -160,6 +165,7 @@ mod tests {
             config.notifications.destination.as_str(),
             "https://app.example/api/webhooks/connections"
         );
+        assert_eq!(config.nango.calls_per_minute, "200".parse().unwrap());
         assert_eq!(config.log, LogConfig { level: tracing::Level::INFO, is_json: true });
     }
 
@@ -200,6 +206,9 @@ mod tests {
             ("PUBLIC_URL", "https://connections.example/?a"),
             ("CLIENT_API_URL", "app.example"),
             ("INSTANCE", "a b"),
+            ("NANGO_CALLS_PER_MINUTE", "0"),
+            ("NANGO_CALLS_PER_MINUTE", "100001"),
+            ("NANGO_CALLS_PER_MINUTE", "many"),
             ("EDGE_ASSERTION_KEY", "short"),
             ("NOTIFICATION_SIGNING_SECRET", "0123456789abcdef0123456789abcdef"),
             ("NOTIFICATION_SIGNING_SECRET", "whsec_0123456789abcdef"),

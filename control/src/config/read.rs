@@ -13,8 +13,11 @@ use crate::{
     tls,
 };
 use sqlx::postgres::PgConnectOptions;
-use std::{io, net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 use url::Url;
+
+/// Nango answers in milliseconds when it is well.
+const NANGO_CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 impl Config {
     pub fn read(environment: &Environment, read_file: ReadFile<'_>) -> Result<Self, InvalidConfig> {
@@ -118,6 +121,8 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
         Some("default"),
         "1 to 63 letters, digits, '.', '_' or '-'",
     );
+    let calls_per_minute =
+        settings.parse("NANGO_CALLS_PER_MINUTE", Some("200"), "a number from 1 to 100000");
     Some(NangoConfig {
         api_url: api_url?,
         public_url: public_url?,
@@ -125,6 +130,8 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
         profile_key,
         callback_url: callback_url?,
         instance: instance?.into(),
+        calls_per_minute: calls_per_minute?,
+        call_timeout: NANGO_CALL_TIMEOUT,
     })
 }
 

@@ -76,7 +76,7 @@ async fn examine_database(Database(options): Database, clock: &Clock) -> Vec<Fin
 
 async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock) -> Vec<Finding> {
     let callback_url = config.callback_url.clone();
-    let nango = match NangoClient::new(config) {
+    let nango = match NangoClient::new(config, None, clock.clone(), Mint::new(clock.clone())) {
         Ok(nango) => nango,
         Err(error) => return vec![vault::reach(Err(chain(&error)))],
     };

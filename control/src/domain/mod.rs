@@ -2,6 +2,8 @@
 
 pub mod attempt;
 pub mod audit;
+pub mod breaker;
+pub mod budget;
 pub mod callback;
 pub mod connection;
 pub mod delivery;

@@ -3,7 +3,7 @@
 use crate::{
     cause::chain,
     domain::{sealing::BadSeal, start::BadStart, transition::Refused},
-    nango::NangoError,
+    nango::{NangoError, WhyBusy},
     store::StoreError,
 };
 use axum::{
@@ -85,9 +85,12 @@ impl ApiError {
                 "unsupported_media_type",
                 "Unsupported media type",
             ),
-            Self::Nango(NangoError::Unreachable(_)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable")
+            Self::Nango(NangoError::Busy { why: WhyBusy::Budget, .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "vault_busy", "Vault busy")
             }
+            Self::Nango(
+                NangoError::Unreachable(_) | NangoError::Busy { why: WhyBusy::LeftAlone, .. },
+            ) => (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable"),
             Self::EdgeOutOfStep => {
                 (StatusCode::SERVICE_UNAVAILABLE, "edge_out_of_step", "Edge out of step")
             }
@@ -98,7 +101,8 @@ impl ApiError {
             Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
                 (StatusCode::BAD_GATEWAY, "vault_misconfigured", "Vault misconfigured")
             }
-            Self::Store(StoreError::Unavailable(_)) => {
+            Self::Nango(NangoError::Busy { why: WhyBusy::BudgetUnknown, .. })
+            | Self::Store(StoreError::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable")
             }
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
@@ -124,8 +128,13 @@ impl ApiError {
             }
             Self::BeingDeleted => "Start a new connection; this one is being deleted.",
             Self::NotFound => "This tenant has no such connection.",
-            Self::Nango(NangoError::Unreachable(_)) => {
-                "The token vault does not answer. Try again."
+            Self::Nango(NangoError::Busy { why: WhyBusy::Budget, .. }) => {
+                "More connections are being started than the token vault takes. Try again after as many seconds as Retry-After says."
+            }
+            Self::Nango(
+                NangoError::Unreachable(_) | NangoError::Busy { why: WhyBusy::LeftAlone, .. },
+            ) => {
+                "The token vault does not answer. Try again after as many seconds as Retry-After says."
             }
             Self::Nango(NangoError::Refused { status: 400, code }) if code != "resource_capped" => {
                 "The token vault refuses this provider. Ask this service's operator to configure its integration."
@@ -133,12 +142,20 @@ impl ApiError {
             Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
                 "The token vault is not set up for this service. Tell this service's operator."
             }
-            Self::Store(StoreError::Unavailable(_)) => "Try again in a few seconds.",
+            Self::Nango(NangoError::Busy { why: WhyBusy::BudgetUnknown, .. })
+            | Self::Store(StoreError::Unavailable(_)) => "Try again in a few seconds.",
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Panicked => "Tell this service's operator, with the request id.",
         };
         fixed.to_owned()
+    }
+
+    /// When to come back after a 503, in whole seconds.
+    fn retry_after(&self) -> u64 {
+        let Self::Nango(NangoError::Busy { retry_after, .. }) = self else { return 3 };
+        let is_more = retry_after.subsec_nanos() > 0;
+        retry_after.as_secs().saturating_add(u64::from(is_more)).max(1)
     }
 }
 
@@ -157,7 +174,7 @@ impl IntoResponse for ApiError {
         let failure = Failure { problem, chain: chain(&self) };
         let mut response = status.into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+            response.headers_mut().insert(header::RETRY_AFTER, self.retry_after().into());
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         response.extensions_mut().insert(failure);

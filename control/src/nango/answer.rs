@@ -1,18 +1,31 @@
-//! How Nango answers: a success as JSON, a refusal with a code, or nothing that can be used.
+//! How Nango answers: a success as JSON, a redirect, a refusal with a code, or nothing that can be used.
 
 use super::wire;
 use crate::{cause::chain, domain::connection::Reason};
-use reqwest::{RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
+use chrono::TimeDelta;
+use reqwest::{
+    RequestBuilder, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER},
+};
+use std::time::Duration;
 
 /// A longer answer is none of Nango's.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
+/// Nango's own windows are a minute long. Who asks for a longer pause is not Nango.
+const PAUSE_MAX: TimeDelta = TimeDelta::seconds(120);
+/// After a 429 that does not say.
+const PAUSE: TimeDelta = TimeDelta::seconds(10);
+
 /// Why a call to Nango has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum NangoError {
-    /// No answer, or one that says to come back: 5xx, 429.
+    /// No answer, or 5xx.
     #[error("nango is unreachable: {0}")]
     Unreachable(String),
+    /// It was not asked, or it asked to be left alone.
+    #[error("nango is busy for {} s: {why}", retry_after.as_secs())]
+    Busy { why: WhyBusy, retry_after: Duration },
     /// Nango understood and said no.
     #[error("nango refused with {status} {code}")]
     Refused { status: u16, code: String },
@@ -21,74 +34,174 @@ pub enum NangoError {
     Malformed(&'static str),
 }
 
-pub(super) async fn send(request: RequestBuilder) -> Result<Response, NangoError> {
-    // The error's URL would hold a connect-session token.
-    request.send().await.map_err(|error| NangoError::Unreachable(chain(&error.without_url())))
+/// Why Nango is not asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WhyBusy {
+    #[error("the call budget is used up")]
+    Budget,
+    #[error("nobody says what is left of the call budget")]
+    BudgetUnknown,
+    /// It failed too often, or it said 429.
+    #[error("it is left alone for a while")]
+    LeftAlone,
 }
 
-/// Sends a request and reads a success as JSON. The type is checked first: a Nango that ships its
-/// dashboard answers unknown paths with 200 and HTML.
-pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
-    request: RequestBuilder,
-) -> Result<T, NangoError> {
-    let answer = send(request).await?;
-    if !answer.status().is_success() {
-        return Err(refusal(answer).await);
+/// Why a request has no answer that is Nango's.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It never left, so that it may be made again, whatever it does.
+    Unsent(String),
+    /// Nobody knows what became of it.
+    Unanswered(String),
+    /// 429, with how long to wait.
+    Limited(TimeDelta),
+    Endless,
+}
+
+impl From<Failure> for NangoError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unsent(told) | Failure::Unanswered(told) => Self::Unreachable(told),
+            Failure::Limited(_) => Self::Unreachable("it answered 429".to_owned()),
+            Failure::Endless => Self::Malformed("an answer without end"),
+        }
     }
-    if !is_json(&answer) {
-        return Err(NangoError::Malformed("a success that is not JSON"));
+}
+
+/// An answer that is no failure of Nango's, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Sends a request, and reads its answer.
+pub(super) async fn fetch(request: RequestBuilder) -> Result<Answer, Failure> {
+    let answer = request.send().await.map_err(|error| {
+        let is_unsent = error.is_connect();
+        // The error's URL would hold a connect-session token.
+        let told = chain(&error.without_url());
+        if is_unsent { Failure::Unsent(told) } else { Failure::Unanswered(told) }
+    })?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(Failure::Limited(pause(&headers)));
+    }
+    if status.is_server_error() {
+        return Err(Failure::Unanswered(format!("it answered {status}")));
     }
     let body = read_body(answer).await?;
-    serde_json::from_slice(&body).map_err(|_unexpected| NangoError::Malformed("unexpected JSON"))
+    Ok(Answer { status, headers, body })
 }
 
-/// What a failed answer means. Only Nango's own error code is kept of it.
-pub(super) async fn refusal(answer: Response) -> NangoError {
-    let status = answer.status();
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return NangoError::Unreachable(format!("it answered {status}"));
+impl Answer {
+    /// A success's JSON. The type is checked first: a Nango that ships its dashboard answers unknown
+    /// paths with 200 and HTML.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, NangoError> {
+        if !self.status.is_success() {
+            return Err(self.refusal());
+        }
+        if !self.is_json() {
+            return Err(NangoError::Malformed("a success that is not JSON"));
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|_unexpected| NangoError::Malformed("unexpected JSON"))
     }
-    let is_json = is_json(&answer);
-    let code = match read_body(answer).await {
-        Ok(body) if is_json => wire::error_code(&body),
-        Ok(_html) => None,
-        Err(error) => return error,
-    };
-    let code = code.unwrap_or_else(|| "unknown".to_owned());
-    NangoError::Refused { status: status.as_u16(), code }
+
+    /// Where a browser is sent.
+    pub(super) fn redirect(&self) -> Result<&str, NangoError> {
+        if self.status != StatusCode::FOUND {
+            return Err(self.refusal());
+        }
+        Ok(header(&self.headers, &LOCATION).unwrap_or_default())
+    }
+
+    /// What Nango says of a callback: nothing against it, or why not. The page's text is the provider's, or
+    /// its user's, and may hold anything; only whether it is about the callback or about the code is kept.
+    pub(super) fn completed(&self) -> Result<Option<Reason>, NangoError> {
+        let of_the_callback: [&[u8]; 4] = [
+            b"No session found",
+            b"failed to get session",
+            b"state cookie missing",
+            b"invalid_oauth_state",
+        ];
+        let is_about = |words: &[u8]| self.body.windows(words.len()).any(|part| part == words);
+        match self.status {
+            StatusCode::OK => Ok(None),
+            StatusCode::BAD_REQUEST if of_the_callback.into_iter().any(is_about) => {
+                Ok(Some(Reason::VaultRefused))
+            }
+            StatusCode::BAD_REQUEST => Ok(Some(Reason::TokenExchangeFailed)),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn text(&self, name: &HeaderName) -> Option<&str> {
+        header(&self.headers, name)
+    }
+
+    /// What an answer means that is no success. Only Nango's own error code is kept of it.
+    pub(super) fn refusal(&self) -> NangoError {
+        let code = self.is_json().then(|| wire::error_code(&self.body)).flatten();
+        let code = code.unwrap_or_else(|| "unknown".to_owned());
+        NangoError::Refused { status: self.status.as_u16(), code }
+    }
+
+    fn is_json(&self) -> bool {
+        header(&self.headers, &CONTENT_TYPE)
+            .is_some_and(|value| value.starts_with("application/json"))
+    }
 }
 
-/// What the page says of a callback that failed. Its text is the provider's, or its user's, and may hold
-/// anything; only whether it is about the callback itself or about the code is kept.
-pub(super) async fn read_failure(answer: Response) -> Result<Reason, NangoError> {
-    let body = read_body(answer).await?;
-    let is_about = |words: &[u8]| body.windows(words.len()).any(|part| part == words);
-    let of_the_callback: [&[u8]; 4] = [
-        b"No session found",
-        b"failed to get session",
-        b"state cookie missing",
-        b"invalid_oauth_state",
-    ];
-    Ok(if of_the_callback.into_iter().any(is_about) {
-        Reason::VaultRefused
-    } else {
-        Reason::TokenExchangeFailed
-    })
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn is_json(answer: &Response) -> bool {
-    let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| value.starts_with("application/json"))
+/// Nango rounds down, so that 0 is a part of a second.
+fn pause(headers: &HeaderMap) -> TimeDelta {
+    let seconds: Option<i64> = header(headers, &RETRY_AFTER).and_then(|value| value.parse().ok());
+    let pause = seconds.and_then(TimeDelta::try_seconds).unwrap_or(PAUSE);
+    pause.clamp(TimeDelta::seconds(1), PAUSE_MAX)
 }
 
-async fn read_body(mut answer: Response) -> Result<Vec<u8>, NangoError> {
+async fn read_body(mut answer: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    let unreachable = |error: reqwest::Error| NangoError::Unreachable(chain(&error.without_url()));
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+    let broken = |error: reqwest::Error| Failure::Unanswered(chain(&error.without_url()));
+    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
         body.extend_from_slice(&chunk);
         if body.len() > ANSWER_BYTES_MAX {
-            return Err(NangoError::Malformed("an answer without end"));
+            return Err(Failure::Endless);
         }
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_pause(retry_after: Option<&str>, seconds: i64) {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+        }
+        assert_eq!(pause(&headers), TimeDelta::seconds(seconds), "{retry_after:?}");
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_nango_says_within_reason() {
+        check_pause(Some("54"), 54);
+        check_pause(Some("0"), 1);
+        check_pause(Some("-5"), 1);
+        check_pause(Some("99999999999999999"), 10);
+        check_pause(Some("86400"), 120);
+        check_pause(Some("Sun, 22 Nov 2026 09:55:42 GMT"), 10);
+        check_pause(None, 10);
+    }
 }

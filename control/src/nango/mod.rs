@@ -4,37 +4,43 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod gate;
 mod probe;
 mod pulse;
 mod wire;
 
 use crate::{
+    budget::Budget,
+    clock::Clock,
     config::NangoConfig,
     domain::{
+        budget::CallClass,
         connection::Reason,
         health::Vault,
         profile::{Mapping, Method, Profile},
     },
+    mint::Mint,
 };
-use answer::{read_json, refusal, send};
+use answer::Answer;
 use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
+use gate::{Call, Deadline, Gate, Prepaid, Repeat};
 use pulse::Pulse;
 use reqwest::{
-    RequestBuilder, StatusCode,
-    header::{COOKIE, LOCATION, SET_COOKIE},
+    RequestBuilder,
+    header::{COOKIE, SET_COOKIE},
 };
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use url::Url;
 
-pub use answer::NangoError;
+pub use answer::{NangoError, WhyBusy};
 pub use probe::{Greeting, KeyName, Question, Rehearsal, Said};
 
-/// How long one call may take. Nango answers in milliseconds when it is well.
-const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an operation may take, all its calls and tries together. A user waits for a start.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nango closes idle connections after 61 s; reusing one at that moment would fail a call for nothing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -44,6 +50,22 @@ const PROFILE_TIMEOUT: Duration = Duration::from_millis(1500);
 const LIST_LIMIT: &str = "100";
 /// What Nango lists in tens of milliseconds.
 const PAGE_ROWS: usize = 2000;
+
+/// A second session would be another one, and nobody would know of the first.
+const SESSION: Call =
+    Call { class: Some(CallClass::Start), repeat: Repeat::IfUnsent, shows_health: true };
+/// Nango makes a state at each of them, and counts it apart from the calls with a key.
+const CONNECT: Call = Call { class: None, repeat: Repeat::Never, shows_health: true };
+/// A code is good once. What fails may be the provider.
+const COMPLETE: Call = Call { class: None, repeat: Repeat::Never, shows_health: false };
+const LOOK_UP: Call =
+    Call { class: Some(CallClass::Confirm), repeat: Repeat::Safe, shows_health: true };
+const LOOK: Call =
+    Call { class: Some(CallClass::Upkeep), repeat: Repeat::Safe, shows_health: true };
+const DELETE: Call = LOOK;
+/// What fails may be the provider.
+const PROFILE: Call =
+    Call { class: Some(CallClass::Profile), repeat: Repeat::Safe, shows_health: false };
 
 /// An authorisation that is to be opened.
 #[derive(Debug, Clone, Copy)]
@@ -100,24 +122,40 @@ pub enum LookUp<'a> {
 #[derive(Debug)]
 pub struct NangoClient {
     http: reqwest::Client,
-    config: NangoConfig,
-    pulse: Pulse,
+    config: Arc<NangoConfig>,
+    pulse: Arc<Pulse>,
+    gate: Arc<Gate>,
+    prepaid: Option<Prepaid>,
 }
 
 impl NangoClient {
-    pub fn new(config: NangoConfig) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        config: NangoConfig,
+        budget: Option<Arc<Budget>>,
+        clock: Clock,
+        mint: Mint,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        Ok(Self { http, config, pulse: Pulse::default() })
+        let gate = Gate::new(budget, config.call_timeout, clock, mint);
+        let (config, gate) = (Arc::new(config), Arc::new(gate));
+        Ok(Self { http, config, pulse: Arc::default(), gate, prepaid: None })
     }
 
     /// What the last call with our own key showed.
     pub fn last_call(&self) -> Vault {
         self.pulse.last()
+    }
+
+    /// This client with calls of `class` in hand, to whose share all that it does is charged. Whoever
+    /// needs several calls for one thing would else begin it again and again, and end it never.
+    pub async fn prepay(&self, class: CallClass) -> Result<Self, NangoError> {
+        let prepaid = Some(self.gate.prepay(class, class.together()).await?);
+        let (config, gate) = (Arc::clone(&self.config), Arc::clone(&self.gate));
+        Ok(Self { http: self.http.clone(), config, pulse: Arc::clone(&self.pulse), gate, prepaid })
     }
 
     /// Where browsers finish a callback that was received here: Nango's own callback.
@@ -128,20 +166,18 @@ impl NangoClient {
     /// Opens an authorisation, and reads from Nango's redirect where the user must go.
     pub async fn authorize(&self, asked: &Authorize<'_>) -> Result<Authorization, NangoError> {
         let request = wire::CreateSession::new(asked, self.tags(asked));
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
         let mut path = vec!["connect", "sessions"];
         path.extend(asked.renews.map(|_bound| "reconnect"));
-        let request = self.as_us(self.http.post(self.url(&path))).json(&request);
-        let session: wire::CreatedSession = self.pulse.of(read_json(request)).await?;
+        let request = self.http.post(self.url(&path)).json(&request);
+        let session: wire::CreatedSession = self.ask_as_us(SESSION, deadline, request).await?;
         let url = self.url(&["oauth", "connect", asked.integration.as_str()]);
         let token = session.data.token.expose_secret();
-        let answer = send(self.http.get(url).query(&[("connect_session_token", token)])).await?;
-        if answer.status() != StatusCode::FOUND {
-            return Err(refusal(answer).await);
-        }
-        let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        let (location, cookie) = (text(LOCATION).unwrap_or_default(), text(SET_COOKIE));
-        let cookie = cookie.and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
-        wire::read_location(location, &self.config.callback_url, cookie)
+        let request = self.http.get(url).query(&[("connect_session_token", token)]);
+        let answer = self.ask(CONNECT, deadline, request).await?;
+        let cookie = answer.text(&SET_COOKIE).and_then(|cookie| cookie.split(';').next());
+        let cookie = cookie.map(str::to_owned);
+        wire::read_location(answer.redirect()?, &self.config.callback_url, cookie)
     }
 
     /// Finishes a callback in the browser's place: nothing when Nango says that it succeeded, and else
@@ -157,12 +193,7 @@ impl NangoClient {
         if let Some(cookie) = cookie {
             request = request.header(COOKIE, cookie);
         }
-        let answer = send(request).await?;
-        match answer.status() {
-            StatusCode::OK => Ok(None),
-            StatusCode::BAD_REQUEST => Ok(Some(answer::read_failure(answer).await?)),
-            _ => Err(refusal(answer).await),
-        }
+        self.ask(COMPLETE, self.gate.deadline(OPERATION_TIMEOUT), request).await?.completed()
     }
 
     /// The connections of ours that the vault lists under a name, the oldest first. The list never
@@ -173,21 +204,33 @@ impl NangoClient {
             LookUp::Nangos(id) => ("connectionId".to_owned(), id.to_string()),
         };
         let query = [(parameter.as_str(), value.as_str()), ("limit", LIST_LIMIT)];
-        let request = self.http.get(self.url(&["connections"])).query(&query);
-        let list: wire::List = self.pulse.of(read_json(self.as_us(request))).await?;
+        let list = self.list(LOOK_UP, &query).await?;
         let newest_first = list.connections.iter();
         Ok(newest_first.rev().filter_map(|row| row.ours(&self.config.instance)).collect())
     }
 
+    /// The newest page of everything that the vault has, to confirm many at once.
+    pub async fn newest(&self) -> Result<Page, NangoError> {
+        self.read_page(LOOK_UP, 0).await
+    }
+
     /// One page of everything that the vault has, the newest first.
     pub async fn page(&self, page: u32) -> Result<Page, NangoError> {
-        let query = [("limit", PAGE_ROWS.to_string()), ("page", page.to_string())];
-        let request = self.http.get(self.url(&["connections"])).query(&query);
-        let list: wire::List = self.pulse.of(read_json(self.as_us(request))).await?;
+        self.read_page(LOOK, page).await
+    }
+
+    async fn read_page(&self, call: Call, page: u32) -> Result<Page, NangoError> {
+        let (limit, page) = (PAGE_ROWS.to_string(), page.to_string());
+        let list = self.list(call, &[("limit", &limit), ("page", &page)]).await?;
         let is_last = list.connections.len() < PAGE_ROWS;
         let ours = list.connections.iter();
         let ours = ours.filter_map(|row| row.ours(&self.config.instance)).collect();
         Ok(Page { ours, is_last })
+    }
+
+    async fn list(&self, call: Call, query: &[(&str, &str)]) -> Result<wire::List, NangoError> {
+        let request = self.http.get(self.url(&["connections"])).query(query);
+        self.ask_as_us(call, self.gate.deadline(OPERATION_TIMEOUT), request).await
     }
 
     /// Whether the vault has a connection of this name. Only its own "not found" is a no: a wrong
@@ -199,8 +242,9 @@ impl NangoClient {
     ) -> Result<bool, NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
-        let request = self.as_us(self.http.get(url)).query(&query);
-        match self.pulse.of(read_json::<wire::Found>(request)).await {
+        let request = self.http.get(url).query(&query);
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
+        match self.ask_as_us::<wire::Found>(LOOK, deadline, request).await {
             Ok(_found) => Ok(true),
             Err(NangoError::Refused { status: 404, code }) if code == "not_found" => Ok(false),
             Err(error) => Err(error),
@@ -215,8 +259,9 @@ impl NangoClient {
     ) -> Result<(), NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
-        let request = self.as_us(self.http.delete(url)).query(&query);
-        match self.pulse.of(read_json::<wire::Deleted>(request)).await {
+        let request = self.http.delete(url).query(&query);
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
+        match self.ask_as_us::<wire::Deleted>(DELETE, deadline, request).await {
             Ok(_deleted) => Ok(()),
             Err(NangoError::Refused { status: 400 | 404, code })
                 if matches!(code.as_str(), "unknown_connection" | "not_found") =>
@@ -228,7 +273,7 @@ impl NangoClient {
     }
 
     /// Whether profiles are read at all: only with a key of their own.
-    pub const fn reads_profiles(&self) -> bool {
+    pub fn reads_profiles(&self) -> bool {
         self.config.profile_key.is_some()
     }
 
@@ -247,25 +292,27 @@ impl NangoClient {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
         };
-        let asked = async {
-            let mut said = Ok(None);
-            for path in mapping.paths() {
-                let path: Vec<&str> = std::iter::once("proxy").chain(path.split('/')).collect();
-                let request = self
-                    .http
-                    .request(method.clone(), self.url(&path))
-                    .header("provider-config-key", integration.as_str())
-                    .header("connection-id", id.as_str());
-                let answer = read_json::<serde_json::Value>(authorized(request, key)).await;
-                said = answer.map(|answer| mapping.read(&answer));
-                if matches!(said, Ok(Some(_)) | Err(NangoError::Unreachable(_))) {
-                    break;
-                }
+        let deadline = self.gate.deadline(PROFILE_TIMEOUT);
+        let mut said = Ok(None);
+        for path in mapping.paths() {
+            let path: Vec<&str> = std::iter::once("proxy").chain(path.split('/')).collect();
+            let request = self
+                .http
+                .request(method.clone(), self.url(&path))
+                .header("provider-config-key", integration.as_str())
+                .header("connection-id", id.as_str());
+            let answer = self.ask(PROFILE, deadline, authorized(request, key)).await;
+            let answer = answer.and_then(|answer| answer.json::<serde_json::Value>());
+            said = answer.map(|answer| mapping.read(&answer));
+            // Where the provider is down, another path may name another account.
+            let is_over = |error: &NangoError| {
+                matches!(error, NangoError::Unreachable(_) | NangoError::Busy { .. })
+            };
+            if matches!(said, Ok(Some(_))) || said.as_ref().err().is_some_and(is_over) {
+                break;
             }
-            said
-        };
-        let in_time = tokio::time::timeout(PROFILE_TIMEOUT, asked).await;
-        in_time.unwrap_or_else(|_late| Err(NangoError::Unreachable("it took too long".to_owned())))
+        }
+        said
     }
 
     /// All of them, always: Nango replaces the whole set with what a session carries.
@@ -278,6 +325,26 @@ impl NangoClient {
             (tag::INSTANCE, self.config.instance.clone()),
         ]
         .into()
+    }
+
+    async fn ask(
+        &self,
+        call: Call,
+        deadline: Deadline,
+        request: RequestBuilder,
+    ) -> Result<Answer, NangoError> {
+        self.gate.ask(call, self.prepaid.as_ref(), deadline, request).await
+    }
+
+    /// Asks with our own key, and remembers what that showed.
+    async fn ask_as_us<T: serde::de::DeserializeOwned>(
+        &self,
+        call: Call,
+        deadline: Deadline,
+        request: RequestBuilder,
+    ) -> Result<T, NangoError> {
+        let asked = async { self.ask(call, deadline, self.as_us(request)).await?.json() };
+        self.pulse.of(asked).await
     }
 
     fn as_us(&self, request: RequestBuilder) -> RequestBuilder {

@@ -1,12 +1,13 @@
 //! Questions that change nothing and show how Nango is set up, and what a key may do there.
 
-use super::{NangoClient, NangoError, authorized, read_json, refusal, send, wire};
+use super::{
+    NangoClient, NangoError,
+    answer::{Answer, fetch},
+    authorized, wire,
+};
 use chrono::{DateTime, Utc};
 use contract::{id::IntegrationId, nango::tag};
-use reqwest::{
-    Response, StatusCode,
-    header::{DATE, LOCATION},
-};
+use reqwest::{RequestBuilder, header::DATE};
 use secrecy::ExposeSecret;
 use std::collections::BTreeSet;
 
@@ -61,8 +62,8 @@ pub enum Rehearsal {
 impl NangoClient {
     /// Asks whether Nango stands, without a key.
     pub async fn greet(&self) -> Result<Greeting, NangoError> {
-        let answer = send(self.http.get(self.url(&["health"]))).await?;
-        let date = answer.headers().get(DATE).and_then(|value| value.to_str().ok());
+        let answer = self.ask_at_once(self.http.get(self.url(&["health"]))).await?;
+        let date = answer.text(&DATE);
         let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
         Ok(Greeting { status: answer.status().as_u16(), date: date.map(|date| date.to_utc()) })
     }
@@ -70,7 +71,7 @@ impl NangoClient {
     /// The integrations that Nango has.
     pub async fn integrations(&self) -> Result<BTreeSet<String>, NangoError> {
         let request = self.http.get(self.url(&["integrations"]));
-        let list: wire::Integrations = read_json(self.as_us(request)).await?;
+        let list: wire::Integrations = self.ask_at_once(self.as_us(request)).await?.json()?;
         Ok(list.data.into_iter().map(|integration| integration.unique_key).collect())
     }
 
@@ -100,10 +101,8 @@ impl NangoClient {
             // Without the headers that name a connection it goes no further.
             Question::Proxy => self.http.get(self.url(&["proxy", "user"])),
         };
-        Some(match send(authorized(request, secret)).await {
-            Ok(answer) => said(answer).await,
-            Err(_silent) => Said::default(),
-        })
+        let answer = self.ask_at_once(authorized(request, secret)).await;
+        Some(answer.map_or_else(|_silent| Said::default(), |answer| said(&answer)))
     }
 
     /// Opens a session, reads where a browser would be sent off to, and leaves it at that. The session
@@ -115,31 +114,34 @@ impl NangoClient {
         ];
         let request = wire::CreateSession::plain(integration, tags.into());
         let url = self.url(&["connect", "sessions"]);
-        let session: wire::CreatedSession =
-            match read_json(self.as_us(self.http.post(url)).json(&request)).await {
-                Ok(session) => session,
-                Err(error) => return Rehearsal::NoSession(error),
-            };
+        let answer = self.ask_at_once(self.as_us(self.http.post(url)).json(&request)).await;
+        let session: wire::CreatedSession = match answer.and_then(|answer| answer.json()) {
+            Ok(session) => session,
+            Err(error) => return Rehearsal::NoSession(error),
+        };
         let url = self.url(&["oauth", "connect", integration.as_str()]);
         let token = session.data.token.expose_secret();
         let request = self.http.get(url).query(&[("connect_session_token", token)]);
-        match send(request).await {
-            Ok(answer) if answer.status() == StatusCode::FOUND => {
-                let location = answer.headers().get(LOCATION).and_then(|it| it.to_str().ok());
-                let redirect_uri = wire::redirect_uri(location.unwrap_or_default());
-                Rehearsal::SentOff { redirect_uri }
-            }
-            Ok(answer) => Rehearsal::NotSentOff(refusal(answer).await),
-            Err(error) => Rehearsal::NotSentOff(error),
+        let answer = self.ask_at_once(request).await;
+        match answer.as_ref().map_err(ToString::to_string).map(Answer::redirect) {
+            Ok(Ok(location)) => Rehearsal::SentOff { redirect_uri: wire::redirect_uri(location) },
+            Ok(Err(error)) => Rehearsal::NotSentOff(error),
+            Err(told) => Rehearsal::NotSentOff(NangoError::Unreachable(told)),
         }
+    }
+
+    /// A question is asked once, whatever is left of the budget: an operator waits for it.
+    async fn ask_at_once(&self, request: RequestBuilder) -> Result<Answer, NangoError> {
+        Ok(fetch(request.timeout(self.config.call_timeout)).await?)
     }
 }
 
-async fn said(answer: Response) -> Said {
-    let status = answer.status().as_u16();
-    let code = match refusal(answer).await {
+fn said(answer: &Answer) -> Said {
+    let code = match answer.refusal() {
         NangoError::Refused { code, .. } => code,
-        NangoError::Unreachable(_) | NangoError::Malformed(_) => String::new(),
+        NangoError::Unreachable(_) | NangoError::Malformed(_) | NangoError::Busy { .. } => {
+            String::new()
+        }
     };
-    Said { status, code }
+    Said { status: answer.status().as_u16(), code }
 }

@@ -26,6 +26,8 @@ impl Pulse {
 
 fn after(last: Vault, error: Option<&NangoError>) -> Vault {
     match (error, last) {
+        // Nobody asked it.
+        (Some(NangoError::Busy { .. }), _) => last,
         (Some(NangoError::Unreachable(_)), Vault::Silent { calls }) => {
             Vault::Silent { calls: calls.saturating_add(1) }
         }

@@ -23,9 +23,9 @@ impl Outbox {
             }
             Err(error) => {
                 let id = attempt.id;
-                let due_at = ask_again_at(self.clock.now(), attempt.failures);
+                let (due_at, why) = ask_again_at(self.clock.now(), attempt.failures, &error);
                 tracing::warn!(attempt.id = %id, error = chain(&error), "attempt `{id}` waits until {due_at}");
-                self.store.postpone_attempt(&attempt, Postponed::NotAsked, due_at).await?;
+                self.store.postpone_attempt(&attempt, why, due_at).await?;
             }
         }
         Ok(true)

@@ -34,7 +34,7 @@ impl Outbox {
         if self.store.look_ups_due(now, MANY).await? < MANY || !self.last_page.is_due(now) {
             return Ok(());
         }
-        match self.nango.page(0).await {
+        match self.nango.newest().await {
             Ok(page) => {
                 // Nobody knows here how many others fail; the sweep does.
                 let refresh = |row: &Listed| {

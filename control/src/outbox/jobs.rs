@@ -5,6 +5,7 @@ use crate::{
     cause::chain,
     domain::{
         audit::Actor,
+        budget::CallClass,
         connection::Connection,
         event::{Event, Rules},
         transition::Effect,
@@ -60,17 +61,18 @@ impl Outbox {
         integration: &IntegrationId,
         bound: Option<&NangoConnectionId>,
     ) -> Result<(), NangoError> {
+        let nango = self.nango.prepay(CallClass::Upkeep).await?;
         if let Some(bound) = bound {
-            self.nango.delete(integration, bound).await?;
+            nango.delete(integration, bound).await?;
         }
         for _ in 0..ROUNDS_MAX {
-            let listed = self.nango.look_up(LookUp::Ours(job.connection)).await?;
+            let listed = nango.look_up(LookUp::Ours(job.connection)).await?;
             let mut ours = listed.iter().filter(|row| row.tenant == job.tenant).peekable();
             if ours.peek().is_none() {
                 return Ok(());
             }
             for row in ours {
-                self.nango.delete(&row.integration, &row.id).await?;
+                nango.delete(&row.integration, &row.id).await?;
             }
         }
         Err(NangoError::Malformed("a connection that is listed though it was deleted"))
@@ -96,8 +98,8 @@ impl Outbox {
 
     async fn do_again(&self, job: &ClaimedJob, error: &NangoError) -> Result<(), StoreError> {
         let id = job.id;
-        let due_at = ask_again_at(self.clock.now(), job.failures);
+        let (due_at, why) = ask_again_at(self.clock.now(), job.failures, error);
         tracing::warn!(job.id = %id, error = chain(error), "job `{id}` waits until {due_at}");
-        self.store.postpone_job(job, due_at).await
+        self.store.postpone_job(job, why, due_at).await
     }
 }

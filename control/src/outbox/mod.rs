@@ -17,9 +17,9 @@ use crate::{
     clock::Clock,
     domain::provider::Catalogue,
     mint::Mint,
-    nango::NangoClient,
+    nango::{NangoClient, NangoError},
     notifier::Notifier,
-    store::{Store, StoreError},
+    store::{Postponed, Store, StoreError},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt as _, future::join_all};
@@ -169,9 +169,22 @@ fn later(now: DateTime<Utc>, lease: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(lease).ok().and_then(|lease| now.checked_add_signed(lease)).unwrap_or(now)
 }
 
-/// When to ask the vault again after it failed so often: the wait doubles from a second to five minutes.
-fn ask_again_at(now: DateTime<Utc>, failures: usize) -> DateTime<Utc> {
-    now.checked_add_signed(backoff(failures)).unwrap_or(now)
+/// When to ask the vault again after it failed so often: the wait doubles from a second to five minutes. A
+/// vault that was not asked did not fail, and says itself when.
+fn ask_again_at(
+    now: DateTime<Utc>,
+    failures: usize,
+    error: &NangoError,
+) -> (DateTime<Utc>, Postponed) {
+    let (wait, why) = match error {
+        NangoError::Busy { retry_after, .. } => {
+            (TimeDelta::from_std(*retry_after).unwrap_or_default(), Postponed::Busy)
+        }
+        NangoError::Unreachable(_) | NangoError::Refused { .. } | NangoError::Malformed(_) => {
+            (backoff(failures), Postponed::NotAsked)
+        }
+    };
+    (now.checked_add_signed(wait).unwrap_or(now), why)
 }
 
 fn backoff(failures: usize) -> TimeDelta {

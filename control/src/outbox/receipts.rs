@@ -162,8 +162,8 @@ impl Outbox {
         error: &NangoError,
     ) -> Result<(), StoreError> {
         let id = receipt.id;
-        let due_at = ask_again_at(self.clock.now(), receipt.failures);
+        let (due_at, why) = ask_again_at(self.clock.now(), receipt.failures, error);
         tracing::warn!(receipt.id = %id, error = chain(error), "receipt `{id}` waits until {due_at}");
-        self.store.postpone_receipt(receipt, Postponed::NotAsked, due_at).await
+        self.store.postpone_receipt(receipt, why, due_at).await
     }
 }

@@ -37,9 +37,9 @@ impl Outbox {
             let page = match self.nango.page(sweep.page).await {
                 Ok(page) => page,
                 Err(error) => {
-                    let due_at = ask_again_at(self.clock.now(), sweep.failures);
+                    let (due_at, why) = ask_again_at(self.clock.now(), sweep.failures, &error);
                     tracing::warn!(error = chain(&error), "the sweep waits until {due_at}");
-                    self.store.postpone_sweep(&sweep, due_at).await?;
+                    self.store.postpone_sweep(&sweep, why, due_at).await?;
                     return Ok(true);
                 }
             };

@@ -1,6 +1,6 @@
 //! Jobs: calls to the vault that must still happen.
 
-use super::{As, Store, StoreError, later, read, wake};
+use super::{As, Postponed, Store, StoreError, later, read, wake};
 use crate::domain::connection::Connection;
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, JobId, NangoConnectionId, TenantId};
@@ -135,9 +135,10 @@ impl Store {
     pub async fn postpone_job(
         &self,
         job: &ClaimedJob,
+        why: Postponed,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        self.move_job(job, due_at, 1).await
+        self.move_job(job, due_at, why.counts().1).await
     }
 
     /// Does a job again later, because what it saw is to be seen twice.

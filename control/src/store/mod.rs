@@ -4,6 +4,7 @@
 mod attempts;
 mod audit;
 mod backlog;
+mod budget;
 mod callbacks;
 mod change;
 mod connections;

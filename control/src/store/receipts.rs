@@ -40,13 +40,15 @@ pub struct ClaimedReceipt {
     pub hint: Hint,
 }
 
-/// Why a receipt is looked at again later.
+/// Why a receipt or a job is looked at again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Postponed {
     /// The vault does not list what is claimed.
     NotListed,
     /// The vault could not be asked.
     NotAsked,
+    /// The vault was left alone on purpose.
+    Busy,
 }
 
 impl Postponed {
@@ -55,6 +57,7 @@ impl Postponed {
         match self {
             Self::NotListed => (1, 0),
             Self::NotAsked => (0, 1),
+            Self::Busy => (0, 0),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The one walk through the vault's list, which all replicas share.
 
-use super::{As, Store, StoreError, later, read};
+use super::{As, Postponed, Store, StoreError, later, read};
 use crate::domain::sweep::Counts;
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, NangoConnectionId, TenantId};
@@ -107,14 +107,16 @@ impl Store {
     pub async fn postpone_sweep(
         &self,
         sweep: &ClaimedSweep,
+        why: Postponed,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
-            "UPDATE sweeps SET due_at = $2, lease = NULL, failures = failures + 1 WHERE lease = $1",
+            "UPDATE sweeps SET due_at = $2, lease = NULL, failures = failures + $3 WHERE lease = $1",
         )
         .bind(sweep.lease)
         .bind(due_at)
+        .bind(why.counts().1)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

@@ -1,7 +1,8 @@
 //! The doctor finds what is wrong, says how to mend it, and tells no secret.
 
-use crate::support::{
-    ASSERTION_KEYS, PROFILE_KEY, PUBLIC_URL, SECRET_KEY, SIGNING_SECRET, TestApp, nango,
+use crate::{
+    setup::{PROFILE_KEY, SECRET_KEY, Setup, nango},
+    support::{ASSERTION_KEYS, PUBLIC_URL, SIGNING_SECRET, TestApp},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use control::{
@@ -30,7 +31,12 @@ impl World {
     }
 
     async fn start_with(pool: &PgPool, nangos_callback_url: &str) -> Self {
-        let nango = StandIn::start(nango(nangos_callback_url), 0).await.unwrap();
+        let nango = StandIn::start(
+            nango(&Setup { callback_url: nangos_callback_url.to_owned(), ..Setup::default() }),
+            0,
+        )
+        .await
+        .unwrap();
         let folder = TempDir::new().unwrap();
         // Nango's clock is a real one.
         let clock = Clock::system();

@@ -10,6 +10,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod budget;
 mod callback;
 mod complete;
 mod confirm;
@@ -21,6 +22,7 @@ mod operate;
 mod providers;
 mod receiver;
 mod reconnect;
+mod setup;
 mod start;
 mod support;
 mod tenants;

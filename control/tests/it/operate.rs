@@ -13,7 +13,7 @@ use control::{
 use nango_stand_in::Trouble;
 use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgConnectOptions};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -25,8 +25,11 @@ fn probed(store: &Store, stop: &CancellationToken) -> Probed {
         profile_key: None,
         callback_url: "https://connections.example/oauth/callback".parse().unwrap(),
         instance: "test".to_owned(),
+        calls_per_minute: "200".parse().unwrap(),
+        call_timeout: Duration::from_secs(8),
     };
-    let nango = Arc::new(NangoClient::new(nango).unwrap());
+    let mint = Mint::new(Clock::system());
+    let nango = Arc::new(NangoClient::new(nango, None, Clock::system(), mint).unwrap());
     Probed { store: store.clone(), nango, clock: Clock::system(), stop: stop.clone() }
 }
 
@@ -94,7 +97,7 @@ async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: Pg
     app.outbox.run_once().await.unwrap();
     let (status, health) = ready().await;
     assert_eq!(status, 200);
-    let silent = json!({"status": "degraded", "detail": "no answer to the last 1 calls"});
+    let silent = json!({"status": "degraded", "detail": "no answer to the last 2 calls"});
     assert_eq!(health["checks"]["nango"], silent);
     app.nango.make_trouble(Trouble::None);
     app.advance(5);

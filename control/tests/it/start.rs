@@ -75,9 +75,25 @@ async fn a_nango_that_does_not_answer_is_503_and_changes_nothing(pool: PgPool) {
         let answer = app.call("acme", "POST", "/connections", &body).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.code(), "vault_unavailable");
-        assert_eq!(answer.headers["retry-after"], "3");
+        let seconds: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=3).contains(&seconds), "{seconds}");
     }
     assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_page_in_the_place_of_nango_is_never_passed_on(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for (trouble, status) in [(Trouble::Failing, 503), (Trouble::Page, 502)] {
+        app.nango.make_trouble(trouble);
+        let body = json!({"sub": "u", "provider": "github"});
+        let answer = app.call("acme", "POST", "/connections", &body).await;
+        assert_eq!(answer.status, status, "{trouble:?}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(!body.contains("html") && !body.contains("somebody"), "{body}");
+    }
     app.finish().await;
 }
 

@@ -1,6 +1,9 @@
 //! A whole control service in one value, and callers with different rights.
 
-use crate::receiver::{Notified, Receiver, listen};
+use crate::{
+    receiver::{Notified, Receiver, listen},
+    setup::{Setup, nango, service},
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -13,21 +16,8 @@ use contract::{
     header,
     keys::KeyRing,
 };
-use control::{
-    clock::Clock,
-    config::{CallbackMode, NangoConfig, NotificationConfig},
-    domain::{
-        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
-        signing::SigningSecret,
-    },
-    http::{AppState, router},
-    mint::Mint,
-    nango::NangoClient,
-    notifier::Notifier,
-    outbox::Outbox,
-    store::Store,
-};
-use nango_stand_in::{Manners, Settings, StandIn};
+use control::{clock::Clock, mint::Mint, outbox::Outbox, store::Store};
+use nango_stand_in::StandIn;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::sync::{Arc, Mutex};
@@ -37,23 +27,6 @@ pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
 pub const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const PUBLIC_URL: &str = "https://connections.example";
 
-pub const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
-pub const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
-
-/// A stand-in that does what is asked of it.
-pub fn nango(callback_url: &str) -> Settings {
-    Settings {
-        secret_key: SECRET_KEY.to_owned(),
-        profile_key: PROFILE_KEY.to_owned(),
-        signing_keys: KeyRing::parse(b"0123456789abcdef").unwrap(),
-        callback_url: callback_url.to_owned(),
-        integrations: vec!["github-dev".to_owned()],
-        trusted_ca: None,
-        enforces_cookie: false,
-        manners: Manners::KIND,
-    }
-}
-
 pub struct TestApp {
     pub router: Router,
     pub outbox: Outbox,
@@ -61,6 +34,9 @@ pub struct TestApp {
     pub pool: PgPool,
     pub nango: StandIn,
     pub clock: Clock,
+    browser: reqwest::Client,
+    setup: Setup,
+    destination: String,
     receiver: Arc<Mutex<Receiver>>,
     is_finished: bool,
 }
@@ -83,77 +59,47 @@ impl Answer {
 
 impl TestApp {
     pub async fn start(pool: PgPool) -> Self {
-        Self::start_with(pool, &format!("{PUBLIC_URL}/oauth/callback")).await
+        Self::start_as(pool, Setup::default()).await
     }
 
     /// An app whose Nango is set up with this callback URL.
     pub async fn start_with(pool: PgPool, nangos_callback_url: &str) -> Self {
-        Self::build(pool, nango(nangos_callback_url), CallbackMode::Redirect).await
+        let callback_url = nangos_callback_url.to_owned();
+        Self::start_as(pool, Setup { callback_url, ..Setup::default() }).await
     }
 
     /// An app that finishes callbacks itself, at a Nango that enforces its cookie.
     pub async fn completing(pool: PgPool) -> Self {
-        let settings =
-            Settings { enforces_cookie: true, ..nango(&format!("{PUBLIC_URL}/oauth/callback")) };
-        let keys = KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap();
-        let mode = CallbackMode::Complete {
-            sealer: Sealer::new(&keys).unwrap(),
-            origins: AllowedOrigins::read("https://app.example").unwrap(),
-        };
-        Self::build(pool, settings, mode).await
+        Self::start_as(pool, Setup { completes: true, ..Setup::default() }).await
     }
 
-    async fn build(pool: PgPool, settings: Settings, callbacks: CallbackMode) -> Self {
-        let nango = StandIn::start(settings, 0).await.unwrap();
+    pub async fn start_as(pool: PgPool, setup: Setup) -> Self {
+        let nango = StandIn::start(nango(&setup), 0).await.unwrap();
         let receiver = Arc::<Mutex<Receiver>>::default();
         let destination = listen(Arc::clone(&receiver)).await;
         let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
-        let mint = Mint::new(clock.clone());
-        let store = Store::with_pool(pool.clone(), mint.clone());
-        let client = Arc::new(
-            NangoClient::new(NangoConfig {
-                api_url: nango.url().parse().unwrap(),
-                public_url: nango.url().parse().unwrap(),
-                secret_key: SECRET_KEY.into(),
-                profile_key: Some(PROFILE_KEY.into()),
-                callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
-                instance: "test".to_owned(),
-            })
-            .unwrap(),
-        );
-        let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
-        let notifications = NotificationConfig {
-            destination: destination.parse().unwrap(),
-            secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
-        };
-        let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
-        let mut catalogue = Catalogue::default();
-        catalogue.add("GITHUB", "github-dev").unwrap();
-        catalogue.add("SLACK", "not-at-nango").unwrap();
-        let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
-        catalogue.describe(Descriptions::read(described).unwrap());
-        let catalogue = Arc::new(catalogue);
-        let state = AppState {
-            store: store.clone(),
-            nango: Arc::clone(&client),
-            catalogue: Arc::clone(&catalogue),
-            callbacks: Arc::new(callbacks),
-            assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
-            clock: clock.clone(),
-            mint: mint.clone(),
-        };
-        let outbox = Outbox {
-            store: store.clone(),
-            nango: client,
-            catalogue,
-            notifier,
-            clock: clock.clone(),
-            mint,
-            may_change_account: false,
-            last_page: Arc::default(),
-        };
-        let router = router(state);
-        Self { router, outbox, store, pool, nango, clock, receiver, is_finished: false }
+        let store = Store::with_pool(pool.clone(), Mint::new(clock.clone()));
+        let (router, outbox) = service(&store, &nango, &clock, &destination, &setup);
+        let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let browser = browser.build().unwrap();
+        Self {
+            router,
+            outbox,
+            store,
+            pool,
+            nango,
+            clock,
+            browser,
+            setup,
+            destination,
+            receiver,
+            is_finished: false,
+        }
+    }
+
+    /// Another process of the same service: the same database, Nango and clock, and nothing else.
+    pub fn replica(&self) -> (Router, Outbox) {
+        service(&self.store, &self.nango, &self.clock, &self.destination, &self.setup)
     }
 
     /// Sends a request with an assertion over what `vouched` says, as the edge would.
@@ -215,10 +161,8 @@ impl TestApp {
     /// A browser decides at the provider; the query that it comes back with.
     pub async fn decide(&self, started: &Value, decision: &str) -> String {
         let url = started["authorizationUrl"].as_str().unwrap();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        let answer = client
-            .build()
-            .unwrap()
+        let answer = self
+            .browser
             .post(url)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(format!("decision={decision}"))
@@ -245,7 +189,7 @@ impl TestApp {
 
     /// Follows a browser to Nango; the name of the connection that comes to be.
     pub async fn finish_at_nango(&self, url: &str) -> String {
-        let answer = reqwest::get(url).await.unwrap();
+        let answer = self.browser.get(url).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         self.nango.connection_ids().pop().unwrap()
     }

@@ -31,16 +31,21 @@ pub(crate) fn missing(what: &str, path: &[&str], kind: &str) -> Answer {
     invalid(what, json!({"code": "invalid_type", "message": message, "path": path}))
 }
 
+/// What a proxy in front of Nango says, or whoever else has its address.
+pub(crate) fn page_instead(status: StatusCode) -> Answer {
+    typed(status, "text/html", "<html>a page of somebody's</html>".to_owned())
+}
+
 pub(crate) fn unavailable() -> Answer {
     typed(StatusCode::SERVICE_UNAVAILABLE, "text/html", "<html>503</html>".to_owned())
 }
 
-pub(crate) fn rate_limited() -> Answer {
+pub(crate) fn rate_limited(retry_after: u16) -> Answer {
     let mut answer = refused(
         StatusCode::TOO_MANY_REQUESTS,
         json!({"code": "too_many_request", "method": "GET", "path": "/"}),
     );
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     answer
 }
 

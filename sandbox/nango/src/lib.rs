@@ -22,6 +22,7 @@ mod webhooks;
 use access::Access;
 use axum::{
     Router,
+    http::StatusCode,
     routing::{any, get, post},
 };
 use contract::keys::KeyRing;
@@ -67,8 +68,16 @@ pub enum Trouble {
     None,
     /// Every API call is answered 503.
     Unavailable,
-    /// Every API call is answered 429.
+    /// Every API call is answered 500, with a page.
+    Failing,
+    /// Every API call is answered 429, to be made again after a second.
     RateLimited,
+    /// The same, after so many seconds.
+    RateLimitedFor(u16),
+    /// Every API call is answered 200, with a page: it is not Nango that answers.
+    Page,
+    /// No API call is answered.
+    Hanging,
     /// Lists are empty, as from a replica that lags.
     Lagging,
     /// Every API call is answered after a second.
@@ -93,7 +102,8 @@ pub(crate) struct Shared {
     provider: SocketAddr,
     http: reqwest::Client,
     vault: Mutex<Vault>,
-    trouble: Mutex<Trouble>,
+    /// And for how many calls, if not for ever.
+    trouble: Mutex<(Trouble, Option<usize>)>,
     excess: Mutex<Excess>,
     webhook_url: Mutex<Option<String>>,
     api_calls: AtomicUsize,
@@ -140,7 +150,12 @@ impl StandIn {
     }
 
     pub fn make_trouble(&self, trouble: Trouble) {
-        *lock(&self.shared.trouble) = trouble;
+        *lock(&self.shared.trouble) = (trouble, None);
+    }
+
+    /// Fails the next API calls, and no more.
+    pub fn fail_next(&self, calls: usize, trouble: Trouble) {
+        *lock(&self.shared.trouble) = (trouble, Some(calls));
     }
 
     /// The main key may do more than it should.
@@ -209,18 +224,36 @@ impl Shared {
     /// Checks the key of an API call, unless there is trouble.
     async fn access(&self, headers: &axum::http::HeaderMap) -> Result<Access, answer::Answer> {
         self.api_calls.fetch_add(1, Ordering::SeqCst);
-        let trouble = *lock(&self.trouble);
-        match trouble {
+        match self.next_trouble() {
             Trouble::Unavailable => return Err(answer::unavailable()),
-            Trouble::RateLimited => return Err(answer::rate_limited()),
+            Trouble::Failing => {
+                return Err(answer::page_instead(StatusCode::INTERNAL_SERVER_ERROR));
+            }
+            Trouble::Page => return Err(answer::page_instead(StatusCode::OK)),
+            Trouble::RateLimited => return Err(answer::rate_limited(1)),
+            Trouble::RateLimitedFor(seconds) => return Err(answer::rate_limited(seconds)),
+            Trouble::Hanging => std::future::pending().await,
             Trouble::Slow => tokio::time::sleep(SLOW).await,
             Trouble::None | Trouble::Lagging | Trouble::IntegrationGone => {}
         }
         access::check(headers, &self.settings)
     }
 
+    fn next_trouble(&self) -> Trouble {
+        let mut guard = lock(&self.trouble);
+        let (trouble, calls) = &mut *guard;
+        let now = *trouble;
+        if let Some(left) = calls {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                *guard = (Trouble::None, None);
+            }
+        }
+        now
+    }
+
     fn is_lagging(&self) -> bool {
-        *lock(&self.trouble) == Trouble::Lagging
+        lock(&self.trouble).0 == Trouble::Lagging
     }
 
     fn has_integration(&self, key: &str) -> bool {

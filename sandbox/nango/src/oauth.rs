@@ -52,7 +52,7 @@ pub(crate) async fn connect(
         let complaint = json!({"code": "custom", "message": message, "path": ["connection_id"]});
         return Err(invalid("invalid_query_params", complaint));
     }
-    let is_gone = *lock(&shared.trouble) == Trouble::IntegrationGone;
+    let is_gone = lock(&shared.trouble).0 == Trouble::IntegrationGone;
     if is_gone || !shared.has_integration(&integration) {
         let message =
             format!("Could not find a Provider Config matching the \"{integration}\" key.");

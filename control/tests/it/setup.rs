@@ -1,0 +1,128 @@
+//! How a service and its Nango are set up, and one process of it without its ports.
+
+use crate::support::{ASSERTION_KEYS, PUBLIC_URL, SIGNING_SECRET};
+use axum::Router;
+use contract::keys::KeyRing;
+use control::{
+    budget::Budget,
+    clock::Clock,
+    config::{CallbackMode, NangoConfig, NotificationConfig},
+    domain::{
+        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
+        signing::SigningSecret,
+    },
+    http::{AppState, router},
+    mint::Mint,
+    nango::NangoClient,
+    notifier::Notifier,
+    outbox::Outbox,
+    store::Store,
+};
+use nango_stand_in::{Manners, Settings, StandIn};
+use std::{sync::Arc, time::Duration};
+
+pub const SECRET_KEY: &str = "11111111-1111-4111-8111-111111111111";
+pub const PROFILE_KEY: &str = "22222222-2222-4222-8222-222222222222";
+
+/// A stand-in that does what is asked of it.
+pub fn nango(setup: &Setup) -> Settings {
+    Settings {
+        secret_key: SECRET_KEY.to_owned(),
+        profile_key: PROFILE_KEY.to_owned(),
+        signing_keys: KeyRing::parse(b"0123456789abcdef").unwrap(),
+        callback_url: setup.callback_url.clone(),
+        integrations: vec!["github-dev".to_owned()],
+        trusted_ca: None,
+        enforces_cookie: setup.completes,
+        manners: Manners::KIND,
+    }
+}
+
+/// How a service and its Nango are set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Nango's.
+    pub callback_url: String,
+    pub calls_per_minute: u32,
+    pub call_timeout: Duration,
+    /// Whether callbacks are finished by the service, at a Nango that enforces its cookie.
+    pub completes: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            callback_url: format!("{PUBLIC_URL}/oauth/callback"),
+            calls_per_minute: 100_000,
+            call_timeout: Duration::from_secs(8),
+            completes: false,
+        }
+    }
+}
+
+/// A process of the service.
+pub fn service(
+    store: &Store,
+    nango: &StandIn,
+    clock: &Clock,
+    destination: &str,
+    setup: &Setup,
+) -> (Router, Outbox) {
+    let mint = Mint::new(clock.clone());
+    let calls_per_minute = setup.calls_per_minute.to_string().parse().unwrap();
+    let budget = Budget::new(store.clone(), calls_per_minute, clock.clone(), mint.clone());
+    let config = NangoConfig {
+        api_url: nango.url().parse().unwrap(),
+        public_url: nango.url().parse().unwrap(),
+        secret_key: SECRET_KEY.into(),
+        profile_key: Some(PROFILE_KEY.into()),
+        callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),
+        instance: "test".to_owned(),
+        calls_per_minute,
+        call_timeout: setup.call_timeout,
+    };
+    let client =
+        NangoClient::new(config, Some(Arc::new(budget)), clock.clone(), mint.clone()).unwrap();
+    let client = Arc::new(client);
+    let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
+    let notifications = NotificationConfig {
+        destination: destination.parse().unwrap(),
+        secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
+    };
+    let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
+    let mut catalogue = Catalogue::default();
+    catalogue.add("GITHUB", "github-dev").unwrap();
+    catalogue.add("SLACK", "not-at-nango").unwrap();
+    let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
+    catalogue.describe(Descriptions::read(described).unwrap());
+    let catalogue = Arc::new(catalogue);
+    let callbacks = if setup.completes {
+        let keys = KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap();
+        CallbackMode::Complete {
+            sealer: Sealer::new(&keys).unwrap(),
+            origins: AllowedOrigins::read("https://app.example").unwrap(),
+        }
+    } else {
+        CallbackMode::Redirect
+    };
+    let state = AppState {
+        store: store.clone(),
+        nango: Arc::clone(&client),
+        catalogue: Arc::clone(&catalogue),
+        callbacks: Arc::new(callbacks),
+        assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
+        clock: clock.clone(),
+        mint: mint.clone(),
+    };
+    let outbox = Outbox {
+        store: store.clone(),
+        nango: client,
+        catalogue,
+        notifier,
+        clock: clock.clone(),
+        mint,
+        may_change_account: false,
+        last_page: Arc::default(),
+    };
+    (router(state), outbox)
+}
