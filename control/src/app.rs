@@ -4,6 +4,7 @@ use crate::{
     clock::Clock,
     config::Config,
     http::{self, AppState, Probed},
+    hub::Hub,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -36,6 +37,8 @@ struct App {
     router: Router,
     admin_router: Router,
     outbox: Outbox,
+    hub: Hub,
+    clock: Clock,
     store: Store,
     tls: Option<rustls::ServerConfig>,
     listen: SocketAddr,
@@ -45,7 +48,7 @@ struct App {
 /// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
 /// answered to the end.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let App { router, admin_router, outbox, store, tls, listen, admin_listen } =
+    let App { router, admin_router, outbox, hub, clock, store, tls, listen, admin_listen } =
         App::build(config, stop.clone())?;
     let handle = Handle::new();
     let admin_handle = Handle::new();
@@ -62,8 +65,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     };
     let working = within_grace(outbox.run(stop.clone()), &stop);
     let all_but_probes = async {
-        let (served, (), (), ()) =
-            tokio::join!(serving, stopping, working, say_when_listening(&handle));
+        let (served, (), (), (), ()) = tokio::join!(
+            serving,
+            stopping,
+            working,
+            hub.run(&store, &clock),
+            say_when_listening(&handle),
+        );
         admin_handle.shutdown();
         served
     };
@@ -101,6 +109,7 @@ impl App {
         let store = Store::new(database.0, mint.clone());
         let nango = Arc::new(NangoClient::new(nango).map_err(AppError::Nango)?);
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
+        let hub = Hub::new(stop.clone());
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&nango),
@@ -108,6 +117,7 @@ impl App {
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
             mint: mint.clone(),
+            hub: hub.clone(),
         };
         Ok(Self {
             router: http::router(state),
@@ -116,10 +126,12 @@ impl App {
                 store: store.clone(),
                 nango,
                 notifier,
-                clock,
+                clock: clock.clone(),
                 mint,
                 may_change_account,
             },
+            hub,
+            clock,
             store,
             tls: mtls.as_ref().map(tls::server).transpose()?,
             listen,

@@ -4,7 +4,7 @@
 //!
 //! A handler extracts, loads, lets [`domain`] decide, commits, and answers. State, audit line, event and
 //! delivery commit in one transaction; whatever must happen after it is a row that [`outbox`] works
-//! off, so that nothing that must happen lives only in memory. [`nango`] is the vault. [`app`] builds
+//! off, so that nothing that must happen lives only in memory. [`hub`] wakes whoever waits. [`nango`] is the vault. [`app`] builds
 //! all of it; [`clock`] is the only reader of time, [`mint`] the only maker of ids, and [`config`] the
 //! only reader of settings.
 
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod hub;
 pub mod mint;
 pub mod nango;
 pub mod notifier;

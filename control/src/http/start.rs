@@ -1,15 +1,15 @@
 //! Starts a connection.
 
-use super::{ApiError, AppState, caller::Caller};
+use super::{ApiError, AppState, caller::Caller, idempotency};
 use crate::{
     domain::{audit::Actor, connection::Status, provider::Provider, start::StartRequest},
-    store::{NewAttempt, NewConnection},
+    store::{Claim, NewAttempt, NewConnection, Settled},
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State, rejection::JsonRejection},
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
@@ -42,8 +42,9 @@ pub(super) async fn handler(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
     caller: Caller,
+    claim: Option<Extension<Claim>>,
     body: Result<Json<StartRequest>, JsonRejection>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
     let Json(request) = body?;
     let start = request.check(&state.catalogue)?;
@@ -52,32 +53,30 @@ pub(super) async fn handler(
     let authorization = state.nango.authorize(&start, &caller.tenant, id, attempt).await?;
     let at = state.clock.now();
     let expires_at = at.checked_add_signed(ATTEMPT_LIFE).unwrap_or(at);
-    state
-        .store
-        .start(NewConnection {
-            tenant: &caller.tenant,
-            id,
-            attempt: NewAttempt {
-                id: attempt,
-                state: &authorization.state,
-                deadline_at: expires_at,
-            },
-            start: &start,
-            at,
-            actor: Actor::Principal(caller.principal),
-            request_id: caller.request_id,
-        })
-        .await?;
     let location = format!("/tenants/{tenant}/connections/{id}");
+    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];
     let started = Started {
         connection_id: id,
         authorization_url: authorization.url,
-        state: authorization.state,
-        provider: start.provider,
-        tenant_id: caller.tenant,
+        state: authorization.state.clone(),
+        provider: start.provider.clone(),
+        tenant_id: caller.tenant.clone(),
         status: Status::Pending,
         expires_at,
     };
-    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((StatusCode::CREATED, headers, Json(started)))
+    let answer = idempotency::answer(StatusCode::CREATED, headers, &started)?;
+    let new = NewConnection {
+        tenant: &caller.tenant,
+        id,
+        attempt: NewAttempt { id: attempt, state: &authorization.state, deadline_at: expires_at },
+        start: &start,
+        at,
+        actor: Actor::Principal(caller.principal),
+        request_id: caller.request_id,
+        settles: claim.as_deref().map(|claim| Settled::Call { claim, answer: &answer }),
+    };
+    if !state.store.start(new).await? {
+        return Err(ApiError::KeyInUse);
+    }
+    Ok(answer.into_response())
 }

@@ -6,6 +6,7 @@
 mod deliveries;
 mod jobs;
 mod receipts;
+mod retention;
 
 use crate::{
     cause::chain,
@@ -60,6 +61,7 @@ impl Outbox {
             join_all(lanes),
             self.deliver(woken.clone(), stop.clone()),
             self.listen(wake, stop.clone()),
+            self.forget(stop.clone()),
         );
     }
 

@@ -4,6 +4,7 @@ use super::{
     As, Store, StoreError,
     attempts::{NewAttempt, open_attempt},
     audit::AuditLine,
+    change::{Settled, settle},
     read,
 };
 use crate::domain::{
@@ -27,10 +28,12 @@ pub struct NewConnection<'a> {
     pub at: DateTime<Utc>,
     pub actor: Actor,
     pub request_id: Option<String>,
+    /// The call that is done with this start.
+    pub settles: Option<Settled<'a>>,
 }
 
 #[derive(Debug, FromRow)]
-struct Row {
+pub(super) struct Row {
     tenant_id: String,
     connection_id: Uuid,
     sub: String,
@@ -96,19 +99,20 @@ impl TryFrom<Row> for Connection {
     }
 }
 
-/// Every column of a [`Row`], by primary key.
-macro_rules! select {
+/// Every column of a [`Row`].
+macro_rules! select_from {
     ($suffix:literal) => {
         concat!(
             "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since, checked_at,
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
                  provider_account_id, display_name, username, avatar, missing_since, refresh_failing_since,
                  rejected_since, created_at
-             FROM connections WHERE tenant_id = $1 AND connection_id = $2",
+             FROM connections ",
             $suffix
         )
     };
 }
+pub(super) use select_from;
 
 impl Store {
     /// A tenant's connection; nothing, whether it is another tenant's or nobody's.
@@ -119,11 +123,12 @@ impl Store {
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
         let mut tx = self.begin(role).await?;
-        let row: Option<Row> = sqlx::query_as(select!(""))
-            .bind(tenant.as_str())
-            .bind(id.as_uuid())
-            .fetch_optional(&mut *tx)
-            .await?;
+        let row: Option<Row> =
+            sqlx::query_as(select_from!("WHERE tenant_id = $1 AND connection_id = $2"))
+                .bind(tenant.as_str())
+                .bind(id.as_uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
         tx.commit().await?;
         row.map(Connection::try_from).transpose()
     }
@@ -160,9 +165,10 @@ impl Store {
         tenant.map(|tenant| read("connections.tenant_id", &tenant)).transpose()
     }
 
-    /// Keeps a start: connection, attempt, state and audit line, in one transaction.
-    pub async fn start(&self, new: NewConnection<'_>) -> Result<(), StoreError> {
-        let NewConnection { tenant, id, attempt, start, at, actor, request_id } = new;
+    /// Keeps a start: connection, attempt, state, audit line and the answer to be repeated, in one
+    /// transaction. `false`, if another process holds the call by now; nothing is kept then.
+    pub async fn start(&self, new: NewConnection<'_>) -> Result<bool, StoreError> {
+        let NewConnection { tenant, id, attempt, start, at, actor, request_id, settles } = new;
         let mut tx = self.begin(As::Tenant(tenant)).await?;
         sqlx::query(
             "INSERT INTO connections (tenant_id, connection_id, sub, provider, integration_id, status, since, version,
@@ -190,8 +196,13 @@ impl Store {
             at,
         };
         self.write_audit(&mut tx, audit, serde_json::json!({ "provider": start.provider })).await?;
+        if let Some(settled) = settles
+            && !settle(&mut tx, settled, at).await?
+        {
+            return Ok(false);
+        }
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Reads a connection and keeps others from changing it until the transaction ends.
@@ -200,11 +211,12 @@ impl Store {
         tenant: &TenantId,
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(select!(" FOR UPDATE"))
-            .bind(tenant.as_str())
-            .bind(id.as_uuid())
-            .fetch_optional(&mut **tx)
-            .await?;
+        let row: Option<Row> =
+            sqlx::query_as(select_from!("WHERE tenant_id = $1 AND connection_id = $2 FOR UPDATE"))
+                .bind(tenant.as_str())
+                .bind(id.as_uuid())
+                .fetch_optional(&mut **tx)
+                .await?;
         row.map(Connection::try_from).transpose()
     }
 }

@@ -6,7 +6,10 @@ mod audit;
 mod change;
 mod connections;
 mod deliveries;
+mod idempotency;
 mod jobs;
+mod listing;
+mod news;
 mod receipts;
 
 use crate::mint::Mint;
@@ -23,7 +26,9 @@ pub use attempts::NewAttempt;
 pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};
+pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};
+pub use news::{Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 
 /// The folder `migrations`, built into the binary.

@@ -4,7 +4,7 @@ use crate::receiver::{Notified, Receiver, listen};
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{HeaderMap, Request, Response, StatusCode},
+    http::{HeaderMap, Request, Response, StatusCode, request::Builder},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
@@ -18,6 +18,7 @@ use control::{
     config::{NangoConfig, NotificationConfig},
     domain::{provider::Catalogue, signing::SigningSecret},
     http::{AppState, router},
+    hub::Hub,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -28,6 +29,7 @@ use nango_stand_in::{Manners, Settings, StandIn};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
@@ -58,6 +60,9 @@ pub struct TestApp {
     pub pool: PgPool,
     pub nango: StandIn,
     pub clock: Clock,
+    pub hub: Hub,
+    pub stop: CancellationToken,
+    state: AppState,
     receiver: Arc<Mutex<Receiver>>,
     is_finished: bool,
 }
@@ -111,6 +116,8 @@ impl TestApp {
         let mut catalogue = Catalogue::default();
         catalogue.add("GITHUB", "github-dev").unwrap();
         catalogue.add("SLACK", "not-at-nango").unwrap();
+        let stop = CancellationToken::new();
+        let hub = Hub::new(stop.clone());
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&client),
@@ -118,6 +125,7 @@ impl TestApp {
             assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
             clock: clock.clone(),
             mint: mint.clone(),
+            hub: hub.clone(),
         };
         let outbox = Outbox {
             store: store.clone(),
@@ -127,12 +135,24 @@ impl TestApp {
             mint,
             may_change_account: false,
         };
-        let router = router(state);
-        Self { router, outbox, store, pool, nango, clock, receiver, is_finished: false }
+        let router = router(state.clone());
+        let is_finished = false;
+        Self { router, outbox, store, pool, nango, clock, hub, stop, state, receiver, is_finished }
+    }
+
+    /// Another process on the same database.
+    pub fn replica(&self) -> Router {
+        let store = Store::with_pool(self.pool.clone(), Mint::new(self.clock.clone()));
+        router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
     }
 
     /// Sends a request with an assertion over what `vouched` says, as the edge would.
     pub async fn send(&self, method: &str, path: &str, vouched: &Vouched, body: Body) -> Answer {
+        self.send_raw(self.request(method, path, vouched).body(body).unwrap()).await
+    }
+
+    /// A request but for its body, with an assertion over what `vouched` says.
+    pub fn request(&self, method: &str, path: &str, vouched: &Vouched) -> Builder {
         let keys = KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap();
         let now_ms = u64::try_from(self.clock.now().timestamp_millis()).unwrap();
         let assertion = assertion::sign(&keys, Target { method, path }, vouched, now_ms);
@@ -153,12 +173,16 @@ impl TestApp {
                 request = request.header(name, value);
             }
         }
-        self.send_raw(request.body(body).unwrap()).await
+        request
     }
 
     /// Sends a request as it is.
     pub async fn send_raw(&self, request: Request<Body>) -> Answer {
-        let response: Response<Body> = self.router.clone().oneshot(request).await.unwrap();
+        Self::send_to(self.router.clone(), request).await
+    }
+
+    pub async fn send_to(router: Router, request: Request<Body>) -> Answer {
+        let response: Response<Body> = router.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
