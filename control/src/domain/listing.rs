@@ -171,7 +171,7 @@ mod tests {
     fn a_cursor_that_was_touched_is_none() {
         let cursor = Position::of(&connection(Status::Active)).cursor(&tenant("acme"));
         for index in 0..cursor.len() {
-            let (before, after) = (&cursor[..index], &cursor[index + 1..]);
+            let (before, after) = (cursor.split_at(index).0, cursor.split_at(index + 1).1);
             for changed in
                 [before.to_owned(), format!("{before}{after}"), format!("{before}%{after}")]
             {
