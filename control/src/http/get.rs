@@ -16,7 +16,7 @@ use contract::{
     id::{ConnectionId, TenantId},
 };
 
-/// `GET /tenants/{tenant}/connections/{id}`, with `?wait=30&version=7` to be told of the next change
+/// `GET /tenants/{tenant}/connections/{id}`, with `?wait=30&version=7` to be told of the next change.
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,

@@ -1,14 +1,15 @@
 //! Waiting for a connection to change.
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Answer, TestApp, caller};
 use axum::http::StatusCode;
 use chrono::TimeDelta;
-use contract::id::TenantId;
+use contract::{action::Action, id::TenantId};
 use control::hub::WAITERS_MAX;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use std::time::Duration;
+use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 
 fn path(started: &Value) -> String {
     format!("/connections/{}", started["connectionId"].as_str().unwrap())
@@ -21,6 +22,11 @@ async fn wait(app: &TestApp, started: &Value, query: &str) -> Answer {
 /// Goes on when so many wait.
 async fn waiters(app: &TestApp, many: usize) {
     app.hub.waiters().wait_for(|waiters| *waiters == many).await.unwrap();
+}
+
+/// What the database tells comes soon; if it never came, the test would not end.
+async fn in_time<T>(told: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap()
 }
 
 async fn delete(app: &TestApp, started: &Value) {
@@ -59,7 +65,7 @@ async fn who_waits_is_answered_by_the_change(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let started = app.start_connection().await;
     let running = listen(&app).await;
-    let (answer, ()) = tokio::join!(wait(&app, &started, "wait=30"), async {
+    let (answer, ()) = tokio::join!(in_time(wait(&app, &started, "wait=30")), async {
         waiters(&app, 1).await;
         delete(&app, &started).await;
     });
@@ -84,7 +90,8 @@ async fn a_commit_wakes_whoever_waits_for_this_connection_and_nobody_else(pool: 
     let mut waiter = app.hub.enter(&acme, id(&first)).unwrap();
     let mut others =
         [app.hub.enter(&acme, id(&second)).unwrap(), app.hub.enter(&rival, id(&first)).unwrap()];
-    tokio::join!(waiter.newer_than(1, &app.clock, far), delete(&app, &first));
+    let woken = in_time(waiter.newer_than(1, &app.clock, far));
+    tokio::join!(woken, delete(&app, &first));
     for other in &mut others {
         let is_woken = futures::poll!(Box::pin(other.newer_than(1, &app.clock, far))).is_ready();
         assert!(!is_woken);
@@ -95,20 +102,23 @@ async fn a_commit_wakes_whoever_waits_for_this_connection_and_nobody_else(pool: 
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn a_change_that_nobody_heard_of_is_found_by_the_poll(pool: PgPool) {
+async fn a_change_that_nobody_told_of_is_found_by_the_poll(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let started = app.start_connection().await;
+    let running = listen(&app).await;
     let acme: TenantId = "acme".parse().unwrap();
     let id = started["connectionId"].as_str().unwrap().parse().unwrap();
     let mut waiter = app.hub.enter(&acme, id).unwrap();
     let far = app.clock.now() + TimeDelta::days(1);
-    // The hub does not run: nobody listens.
-    delete(&app, &started).await;
-    tokio::join!(waiter.newer_than(1, &app.clock, far), async {
-        app.hub.look(&app.store).await.unwrap();
-    });
+    let write = async |query: &'static str| {
+        assert_eq!(sqlx::query(query).execute(&app.pool).await.unwrap().rows_affected(), 1);
+    };
+    write("UPDATE connections SET version = 2").await;
+    app.advance(2);
+    in_time(waiter.newer_than(1, &app.clock, far)).await;
+    write("UPDATE connections SET version = 1").await;
     drop(waiter);
-    app.outbox.run_once().await.unwrap();
+    stop(&app, running).await;
     app.finish().await;
 }
 
@@ -161,13 +171,39 @@ async fn who_goes_away_leaves_nothing_behind(pool: PgPool) {
     app.finish().await;
 }
 
+/// The edge closes its connection when its client goes away.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_connection_that_is_closed_ends_the_wait_of_its_caller(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = app.router.clone().into_make_service();
+    let serving = tokio::spawn(axum_server::from_tcp(listener).unwrap().serve(service));
+    let target = format!("/tenants/acme{}?wait=60", path(&started));
+    let request = app.request("GET", &target, &caller("acme", Action::Read)).body(()).unwrap();
+    let mut head = format!("GET {target} HTTP/1.1\r\nhost: control\r\n");
+    for (name, value) in request.headers() {
+        head.extend([name.as_str(), ": ", value.to_str().unwrap(), "\r\n"]);
+    }
+    head.push_str("\r\n");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    waiters(&app, 1).await;
+    drop(stream);
+    waiters(&app, 0).await;
+    serving.abort();
+    app.finish().await;
+}
+
 /// A test's pool has five connections.
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_hundred_wait_and_the_database_is_free(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let started = app.start_connection().await;
     let running = listen(&app).await;
-    let waiting = join_all((0..100).map(|_| wait(&app, &started, "wait=60")));
+    let waiting = in_time(join_all((0..100).map(|_| wait(&app, &started, "wait=60"))));
     let (answers, ()) = tokio::join!(waiting, async {
         waiters(&app, 100).await;
         delete(&app, &started).await;
