@@ -202,4 +202,16 @@ mod tests {
             check(is_answered, now, other, Verdict::TakeOver);
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a key is, it comes back out of its quotes, and nothing else does.
+        #[test]
+        fn quotes_hide_nothing(bytes: Vec<u8>, key in "[ -~]{1,255}") {
+            let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
+            check(quoted.as_bytes(), Some(&key));
+            if let Ok(read) = IdempotencyKey::read(&bytes) {
+                proptest::prop_assert!((1..=KEY_BYTES_MAX).contains(&read.as_str().len()));
+            }
+        }
+    }
 }

@@ -182,4 +182,24 @@ mod tests {
             assert_eq!(Position::read(&changed, &tenant("acme")), None, "{changed}");
         }
     }
+
+    proptest::proptest! {
+        /// One position has one spelling, and a text that nobody wrote as a cursor is none.
+        #[test]
+        fn a_cursor_is_what_was_written(micros in 0_i64..1 << 52, id: u128, text: String) {
+            let created_at = DateTime::from_timestamp_micros(micros).unwrap();
+            let id = ConnectionId::from_uuid(Uuid::from_u128(id));
+            let position = Position { created_at, id };
+            let acme = tenant("acme");
+            proptest::prop_assert_eq!(Position::read(&position.cursor(&acme), &acme), Some(position));
+            proptest::prop_assert_eq!(Position::read(&text, &acme), None);
+        }
+
+        #[test]
+        fn any_query_is_read_or_refused(raw: String) {
+            if let Ok(listing) = Listing::read(&raw, &tenant("acme")) {
+                proptest::prop_assert!((1..=PAGE_MAX).contains(&listing.limit));
+            }
+        }
+    }
 }
