@@ -29,7 +29,7 @@ pub(super) async fn handler(
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Read, &tenant)?;
     let listing = Listing::read(&query.unwrap_or_default(), &caller.tenant)?;
-    let (connections, next) = state.store.connections(&caller.tenant, &listing).await?;
+    let (connections, next) = state.store.list(&caller.tenant, &listing).await?;
     let page = Page {
         connections: connections.into_iter().map(View::from).collect(),
         next_cursor: next.map(|position| Position::cursor(position, &caller.tenant)),

@@ -100,19 +100,19 @@ impl TryFrom<Row> for Connection {
 }
 
 /// Every column of a [`Row`].
-macro_rules! select_from {
-    ($suffix:literal) => {
+macro_rules! select {
+    ($which:literal) => {
         concat!(
             "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since, checked_at,
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
                  provider_account_id, display_name, username, avatar, missing_since, refresh_failing_since,
                  rejected_since, created_at
-             FROM connections ",
-            $suffix
+             FROM connections WHERE ",
+            $which
         )
     };
 }
-pub(super) use select_from;
+pub(super) use select;
 
 impl Store {
     /// A tenant's connection; nothing, whether it is another tenant's or nobody's.
@@ -123,12 +123,11 @@ impl Store {
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
         let mut tx = self.begin(role).await?;
-        let row: Option<Row> =
-            sqlx::query_as(select_from!("WHERE tenant_id = $1 AND connection_id = $2"))
-                .bind(tenant.as_str())
-                .bind(id.as_uuid())
-                .fetch_optional(&mut *tx)
-                .await?;
+        let row: Option<Row> = sqlx::query_as(select!("tenant_id = $1 AND connection_id = $2"))
+            .bind(tenant.as_str())
+            .bind(id.as_uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
         tx.commit().await?;
         row.map(Connection::try_from).transpose()
     }
@@ -212,7 +211,7 @@ impl Store {
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
         let row: Option<Row> =
-            sqlx::query_as(select_from!("WHERE tenant_id = $1 AND connection_id = $2 FOR UPDATE"))
+            sqlx::query_as(select!("tenant_id = $1 AND connection_id = $2 FOR UPDATE"))
                 .bind(tenant.as_str())
                 .bind(id.as_uuid())
                 .fetch_optional(&mut **tx)

@@ -2,7 +2,7 @@
 
 use super::{
     As, Store, StoreError,
-    connections::{Row, select_from},
+    connections::{Row, select},
 };
 use crate::domain::{
     connection::{Connection, Status},
@@ -14,7 +14,7 @@ use sqlx::{Postgres, QueryBuilder};
 
 impl Store {
     /// A page, and where the next one begins, if there is one.
-    pub async fn connections(
+    pub async fn list(
         &self,
         tenant: &TenantId,
         listing: &Listing,
@@ -34,7 +34,7 @@ impl Store {
 /// index of any. One row more than the page tells whether there is another page.
 fn page(tenant: &TenantId, listing: &Listing) -> QueryBuilder<Postgres> {
     let Listing { sub, provider, status, provider_account_id, after, limit } = listing;
-    let mut query = QueryBuilder::new(select_from!("WHERE tenant_id = "));
+    let mut query = QueryBuilder::new(select!("tenant_id = "));
     query.push_bind(tenant.as_str().to_owned());
     for (filter, value) in [
         (" AND sub = ", sub.clone()),
