@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     doctor,
     http::{self, AppState, Probed},
+    hub::Hub,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -38,6 +39,8 @@ struct App {
     router: Router,
     admin_router: Router,
     outbox: Outbox,
+    hub: Hub,
+    clock: Clock,
     store: Store,
     tls: Option<rustls::ServerConfig>,
     listen: SocketAddr,
@@ -47,7 +50,7 @@ struct App {
 /// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
 /// answered to the end.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let App { router, admin_router, outbox, store, tls, listen, admin_listen } =
+    let App { router, admin_router, outbox, hub, clock, store, tls, listen, admin_listen } =
         App::build(config, stop.clone())?;
     let handle = Handle::new();
     let admin_handle = Handle::new();
@@ -70,8 +73,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         }
     };
     let all_but_probes = async {
-        let (served, (), (), (), ()) =
-            tokio::join!(serving, stopping, working, warning, say_when_listening(&handle));
+        let (served, (), (), (), (), ()) = tokio::join!(
+            serving,
+            stopping,
+            working,
+            warning,
+            hub.run(&store, &clock),
+            say_when_listening(&handle),
+        );
         admin_handle.shutdown();
         served
     };
@@ -114,6 +123,7 @@ impl App {
         let nango = Arc::new(nango.map_err(AppError::Nango)?);
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
         let catalogue = Arc::new(catalogue);
+        let hub = Hub::new(stop.clone());
         let probed =
             Probed { store: store.clone(), nango: Arc::clone(&nango), clock: clock.clone(), stop };
         let state = AppState {
@@ -124,6 +134,7 @@ impl App {
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
             mint: mint.clone(),
+            hub: hub.clone(),
         };
         Ok(Self {
             router: http::router(state),
@@ -133,11 +144,13 @@ impl App {
                 nango,
                 catalogue,
                 notifier,
-                clock,
+                clock: clock.clone(),
                 mint,
                 may_change_account,
                 last_page: Arc::default(),
             },
+            hub,
+            clock,
             store,
             tls: mtls.as_ref().map(tls::server).transpose()?,
             listen,

@@ -68,6 +68,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "control/src/notifier.rs",
         &["sqlx", "axum", "crate::http", "crate::nango", "crate::outbox", "crate::store"],
     ),
+    // It wakes, and shows nothing.
+    (
+        "control/src/hub.rs",
+        &["sqlx", "axum", "crate::http", "crate::nango", "crate::notifier", "crate::outbox"],
+    ),
     // The only way to notify is to commit a row.
     ("control/src/http", &["sqlx", "reqwest", "crate::notifier", "crate::outbox"]),
     ("control/src/outbox", &["sqlx", "axum", "reqwest", "crate::http"]),

@@ -1,6 +1,6 @@
 //! Finishes a callback at Nango in the browser's place.
 
-use super::{ApiError, AppState, caller::Caller, connections::View, opened};
+use super::{ApiError, AppState, caller::Caller, opened, view::View};
 use crate::{
     cause::chain,
     config::CallbackMode,

@@ -1,12 +1,11 @@
-//! Shows a connection, and deletes one.
+//! Has a connection looked at, and deletes one.
 
-use super::{ApiError, AppState, caller::Caller};
+use super::{ApiError, AppState, caller::Caller, view::View};
 use crate::{
     domain::{
         audit::Actor,
         connection::{Connection, Status},
         event::{Event, Rules},
-        provider::Provider,
     },
     store::{As, Change, Changed},
 };
@@ -16,78 +15,8 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use chrono::{DateTime, Utc};
-use contract::{
-    action::Action,
-    id::{ConnectionId, TenantId},
-};
+use contract::{action::Action, id::ConnectionId};
 use serde::Serialize;
-
-/// A connection as its tenant sees it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct View {
-    connection_id: ConnectionId,
-    tenant_id: TenantId,
-    sub: String,
-    provider: Provider,
-    status: Status,
-    reason: Option<String>,
-    since: DateTime<Utc>,
-    checked_at: Option<DateTime<Utc>>,
-    next_action: Option<&'static str>,
-    version: i64,
-    requested_scopes: Vec<String>,
-    provider_account_id: Option<String>,
-    display_name: Option<String>,
-    metadata: Metadata,
-    client_metadata: serde_json::Value,
-    created_at: DateTime<Utc>,
-}
-
-#[derive(Debug, Serialize)]
-struct Metadata {
-    username: Option<String>,
-    avatar: Option<String>,
-}
-
-impl From<Connection> for View {
-    fn from(connection: Connection) -> Self {
-        let profile = connection.profile;
-        Self {
-            connection_id: connection.id,
-            tenant_id: connection.tenant,
-            sub: connection.sub,
-            provider: connection.provider,
-            status: connection.status,
-            reason: connection.reason,
-            since: connection.since,
-            checked_at: connection.checked_at,
-            next_action: connection.status.next_action(),
-            version: connection.version,
-            requested_scopes: connection.requested_scopes,
-            provider_account_id: profile.account_id,
-            display_name: profile.display_name,
-            metadata: Metadata { username: profile.username, avatar: profile.avatar },
-            client_metadata: connection.client_metadata,
-            created_at: connection.created_at,
-        }
-    }
-}
-
-/// `GET /tenants/{tenant}/connections/{id}`
-pub(super) async fn get(
-    State(state): State<AppState>,
-    Path((tenant, id)): Path<(String, String)>,
-    caller: Caller,
-) -> Result<impl IntoResponse, ApiError> {
-    caller.may(Action::Read, &tenant)?;
-    // A text that is no id names no connection.
-    let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
-    let found = state.store.connection(As::Tenant(&caller.tenant), &caller.tenant, id).await?;
-    let connection = found.ok_or(ApiError::NotFound)?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(View::from(connection))))
-}
 
 /// `POST /tenants/{tenant}/connections/{id}/check`: the vault is looked at as soon as there is a call to
 /// spare; `checkedAt` says when it was.

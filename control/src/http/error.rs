@@ -2,7 +2,10 @@
 
 use crate::{
     cause::chain,
-    domain::{sealing::BadSeal, start::BadStart, transition::Refused},
+    domain::{
+        idempotency::BadKey, query::BadQuery, sealing::BadSeal, start::BadStart,
+        transition::Refused,
+    },
     nango::{NangoError, WhyBusy},
     store::StoreError,
 };
@@ -49,9 +52,21 @@ pub enum ApiError {
     #[error(transparent)]
     BadStart(#[from] BadStart),
     #[error(transparent)]
+    BadQuery(#[from] BadQuery),
+    #[error(transparent)]
+    BadKey(#[from] BadKey),
+    #[error("the idempotency key was another call's")]
+    KeyReused,
+    #[error("the call is still carried out")]
+    KeyInUse,
+    #[error("too many wait")]
+    TooManyWait,
+    #[error(transparent)]
     Nango(#[from] NangoError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("an answer cannot be written")]
+    Unwritable(#[source] serde_json::Error),
     #[error("a handler panicked")]
     Panicked,
 }
@@ -59,6 +74,7 @@ pub enum ApiError {
 impl ApiError {
     /// Status, stable code and title. The match has no last arm: a new failure does not compile until
     /// somebody decides what the caller sees.
+    #[expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
     fn words(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotVouched => (StatusCode::UNAUTHORIZED, "not_vouched", "Not vouched for"),
@@ -74,8 +90,25 @@ impl ApiError {
             Self::BadStart(BadStart::ScopeNotAllowed { .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed")
             }
-            Self::BadRequest(_) | Self::BadStart(_) => {
-                (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request")
+            Self::BadQuery(BadQuery::Cursor) => {
+                (StatusCode::BAD_REQUEST, "invalid_cursor", "Invalid cursor")
+            }
+            Self::BadRequest(_)
+            | Self::BadStart(_)
+            | Self::BadKey(_)
+            | Self::BadQuery(
+                BadQuery::Unknown { .. } | BadQuery::Repeated(_) | BadQuery::Value { .. },
+            ) => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "Idempotency key reused",
+            ),
+            Self::KeyInUse => {
+                (StatusCode::CONFLICT, "idempotency_key_in_use", "Idempotency key in use")
+            }
+            Self::TooManyWait => {
+                (StatusCode::SERVICE_UNAVAILABLE, "too_many_wait", "Too many wait")
             }
             Self::TooLarge(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
@@ -107,6 +140,7 @@ impl ApiError {
             }
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
+            | Self::Unwritable(_)
             | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -114,9 +148,21 @@ impl ApiError {
     /// What is wrong with this request, and how to mend it; nothing internal.
     fn detail(&self) -> String {
         let fixed = match self {
-            Self::BadRequest(_) | Self::BadStart(_) | Self::TooLarge(_) | Self::NotJson(_) => {
+            Self::BadRequest(_)
+            | Self::BadStart(_)
+            | Self::BadQuery(_)
+            | Self::BadKey(_)
+            | Self::TooLarge(_)
+            | Self::NotJson(_) => {
                 return self.to_string();
             }
+            Self::KeyReused => {
+                "This Idempotency-Key was sent with another method, path or body. Use a new key for a new call."
+            }
+            Self::KeyInUse => {
+                "The first call with this Idempotency-Key is still carried out. Repeat it later to have its answer."
+            }
+            Self::TooManyWait => "Too many calls wait already. Ask without wait, or try again.",
             Self::NotVouched => "Call through the gateway.",
             Self::EdgeOutOfStep => {
                 "The gateway and this service do not agree on a key or on the time. Try again; if it persists, tell their operator."
@@ -146,6 +192,7 @@ impl ApiError {
             | Self::Store(StoreError::Unavailable(_)) => "Try again in a few seconds.",
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
+            | Self::Unwritable(_)
             | Self::Panicked => "Tell this service's operator, with the request id.",
         };
         fixed.to_owned()
@@ -173,7 +220,7 @@ impl IntoResponse for ApiError {
         let problem = Problem::new(status.as_u16(), code, title, self.detail());
         let failure = Failure { problem, chain: chain(&self) };
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::KeyInUse) {
             response.headers_mut().insert(header::RETRY_AFTER, self.retry_after().into());
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -5,17 +5,21 @@ mod caller;
 mod complete;
 mod connections;
 mod error;
+mod get;
 mod health;
+mod idempotency;
+mod list;
 mod opened;
 mod page;
 mod providers;
 mod reconnect;
 mod request_log;
 mod start;
+mod view;
 mod webhook;
 
 use crate::{
-    clock::Clock, config::CallbackMode, domain::provider::Catalogue, mint::Mint,
+    clock::Clock, config::CallbackMode, domain::provider::Catalogue, hub::Hub, mint::Mint,
     nango::NangoClient, store::Store,
 };
 use axum::{
@@ -24,7 +28,7 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use contract::keys::KeyRing;
+use contract::{action::Action, keys::KeyRing};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -47,19 +51,25 @@ pub struct AppState {
     pub assertion_keys: Arc<KeyRing>,
     pub clock: Clock,
     pub mint: Mint,
+    pub hub: Hub,
 }
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
 pub fn router(state: AppState) -> Router {
     let webhook = post(webhook::handler).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
+    // A call that starts something may be repeated by its caller without being done twice.
+    let once = middleware::from_fn_with_state((state.clone(), Action::Connect), idempotency::once);
     Router::new()
         // Client applications.
-        .route("/tenants/{tenant}/connections", post(start::handler))
         .route(
-            "/tenants/{tenant}/connections/{id}",
-            get(connections::get).delete(connections::delete),
+            "/tenants/{tenant}/connections",
+            post(start::handler).route_layer(once.clone()).get(list::handler),
         )
-        .route("/tenants/{tenant}/connections/{id}/reconnect", post(reconnect::handler))
+        .route("/tenants/{tenant}/connections/{id}", get(get::handler).delete(connections::delete))
+        .route(
+            "/tenants/{tenant}/connections/{id}/reconnect",
+            post(reconnect::handler).route_layer(once),
+        )
         .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
         .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
         .route("/providers", get(providers::list))

@@ -3,23 +3,24 @@
 use super::{
     ApiError, AppState,
     caller::Caller,
+    idempotency,
     opened::{self, Started},
 };
 use crate::{
     domain::{
         audit::Actor,
-        connection::Connection,
+        connection::{Connection, Status},
         event::{Event, Rules},
     },
     nango::Authorize,
-    store::{As, Change, Changed},
+    store::{As, Change, Changed, Claim, Settled},
 };
 use axum::{
-    Json,
+    Extension,
     body::Bytes,
     extract::{Path, State},
-    http::header,
-    response::IntoResponse,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use contract::{action::Action, id::AttemptId};
 use serde::Deserialize;
@@ -50,8 +51,9 @@ pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,
     caller: Caller,
+    claim: Option<Extension<Claim>>,
     body: Bytes,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
     let asked = Asked::read(&body)?;
     opened::check_return(&state, asked.return_url.as_deref())?;
@@ -76,6 +78,19 @@ pub(super) async fn handler(
     let at = state.clock.now();
     let expires_at = opened::expires_at(at);
     let return_url = asked.return_url.as_deref();
+    // What works, or worked, stays as it is until the user decides.
+    let stays = matches!(known.status, Status::Active | Status::NeedsReauth);
+    let started = Started {
+        connection_id: id,
+        authorization_url: authorization.url.clone(),
+        state: authorization.state.clone(),
+        provider: known.provider.clone(),
+        tenant_id: caller.tenant.clone(),
+        status: if stays { known.status } else { Status::Pending },
+        expires_at,
+    };
+    let headers = [(header::CACHE_CONTROL, "no-store".to_owned())];
+    let answer = idempotency::answer(StatusCode::OK, headers, &started)?;
     let change = Change {
         tenant: &caller.tenant,
         connection: id,
@@ -83,24 +98,15 @@ pub(super) async fn handler(
         request_id: caller.request_id,
         at,
         opens: Some(opened::attempt(&state, attempt, &authorization, return_url, expires_at)?),
-        settles: None,
+        settles: claim.as_deref().map(|claim| Settled::Call { claim, answer: &answer }),
     };
     let decide =
         |connection: &Connection| connection.apply(Event::Reconnected { attempt }, Rules::at(at));
-    let connection = match state.store.change(role, change, decide).await? {
-        Changed::Applied(connection) => connection,
+    match state.store.change(role, change, decide).await? {
+        Changed::Applied(_) => Ok(answer.into_response()),
         // It was deleted while Nango was asked.
-        Changed::Refused(refused) => return Err(refused.into()),
-        Changed::NotFound | Changed::LeaseLost => return Err(ApiError::NotFound),
-    };
-    let started = Started {
-        connection_id: id,
-        authorization_url: authorization.url,
-        state: authorization.state,
-        provider: connection.provider,
-        tenant_id: caller.tenant,
-        status: connection.status,
-        expires_at,
-    };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(started)))
+        Changed::Refused(refused) => Err(refused.into()),
+        Changed::NotFound => Err(ApiError::NotFound),
+        Changed::LeaseLost => Err(ApiError::KeyInUse),
+    }
 }

@@ -3,18 +3,19 @@
 use super::{
     ApiError, AppState,
     caller::Caller,
+    idempotency,
     opened::{self, Started},
 };
 use crate::{
     domain::{audit::Actor, connection::Status, start::StartRequest},
     nango::Authorize,
-    store::NewConnection,
+    store::{Claim, NewConnection, Settled},
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State, rejection::JsonRejection},
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use contract::{
     action::Action,
@@ -29,8 +30,9 @@ pub(super) async fn handler(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
     caller: Caller,
+    claim: Option<Extension<Claim>>,
     body: Result<Json<StartRequest>, JsonRejection>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
     let Json(request) = body?;
     let start = request.check(&state.catalogue)?;
@@ -53,28 +55,30 @@ pub(super) async fn handler(
     let expires_at = opened::expires_at(at);
     let return_url = start.return_url.as_deref();
     let attempt = opened::attempt(&state, attempt, &authorization, return_url, expires_at)?;
-    state
-        .store
-        .start(NewConnection {
-            tenant: &caller.tenant,
-            id,
-            attempt,
-            start: &start,
-            at,
-            actor: Actor::Principal(caller.principal),
-            request_id: caller.request_id,
-        })
-        .await?;
     let location = format!("/tenants/{tenant}/connections/{id}");
+    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];
     let started = Started {
         connection_id: id,
-        authorization_url: authorization.url,
-        state: authorization.state,
-        provider: start.provider,
-        tenant_id: caller.tenant,
+        authorization_url: authorization.url.clone(),
+        state: authorization.state.clone(),
+        provider: start.provider.clone(),
+        tenant_id: caller.tenant.clone(),
         status: Status::Pending,
         expires_at,
     };
-    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((StatusCode::CREATED, headers, Json(started)))
+    let answer = idempotency::answer(StatusCode::CREATED, headers, &started)?;
+    let new = NewConnection {
+        tenant: &caller.tenant,
+        id,
+        attempt,
+        start: &start,
+        at,
+        actor: Actor::Principal(caller.principal),
+        request_id: caller.request_id,
+        settles: claim.as_deref().map(|claim| Settled::Call { claim, answer: &answer }),
+    };
+    if !state.store.start(new).await? {
+        return Err(ApiError::KeyInUse);
+    }
+    Ok(answer.into_response())
 }

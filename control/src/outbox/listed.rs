@@ -27,7 +27,7 @@ impl Outbox {
         &self,
         row: &Listed,
         refresh: Refresh,
-        settles: Option<Settled>,
+        settles: Option<Settled<'_>>,
     ) -> Result<bool, StoreError> {
         let known = self.store.connection(As::Worker, &row.tenant, row.connection).await?;
         let Some(known) = known.filter(|known| known.integration == row.integration) else {
@@ -72,7 +72,7 @@ impl Outbox {
         &self,
         known: &Connection,
         event: Event,
-        settles: Option<Settled>,
+        settles: Option<Settled<'_>>,
     ) -> Result<(), StoreError> {
         let at = self.clock.now();
         let rules = Rules { at, may_change_account: self.may_change_account };

@@ -10,6 +10,7 @@ mod deliveries;
 mod jobs;
 mod listed;
 mod receipts;
+mod retention;
 mod sweep;
 
 use crate::{
@@ -78,6 +79,7 @@ impl Outbox {
             join_all(lanes),
             self.deliver(woken.clone(), stop.clone()),
             self.listen(wake, stop.clone()),
+            self.forget(stop.clone()),
         );
     }
 

@@ -4,8 +4,10 @@ use super::{
     As, Store, StoreError,
     attempts::{NewAttempt, end_attempt, find_attempt, mark_callback, open_attempt, return_url},
     audit::AuditLine,
+    idempotency::{Claim, end_call},
     jobs::{JobKind, end_job},
     later,
+    news::tell,
     receipts::end_receipt,
     wake,
 };
@@ -14,6 +16,7 @@ use crate::domain::{
     callback::UnverifiedState,
     connection::{Connection, Reason},
     event::{Event, Rules},
+    idempotency::Answer,
     notification::{EventType, Notification},
     transition::{Effect, Refused, Transition},
 };
@@ -34,15 +37,27 @@ pub struct Change<'a> {
     pub at: DateTime<Utc>,
     /// What is to be kept of the attempt that the change opens.
     pub opens: Option<NewAttempt<'a>>,
-    /// The outbox's work that is done with this change.
-    pub settles: Option<Settled>,
+    /// The claimed work that is done with this change.
+    pub settles: Option<Settled<'a>>,
 }
 
 /// Claimed work that ends together with a change. The lease tells whether it is still ours to end.
 #[derive(Debug, Clone, Copy)]
-pub enum Settled {
-    Receipt { id: ReceiptId, lease: Uuid, outcome: &'static str },
-    Job { id: JobId, lease: Uuid },
+pub enum Settled<'a> {
+    Receipt {
+        id: ReceiptId,
+        lease: Uuid,
+        outcome: &'static str,
+    },
+    Job {
+        id: JobId,
+        lease: Uuid,
+    },
+    /// A call with an idempotency key, and what every repeat of it will be answered.
+    Call {
+        claim: &'a Claim,
+        answer: &'a Answer,
+    },
 }
 
 /// A callback that brought an error.
@@ -177,6 +192,7 @@ impl Store {
             open_attempt(tx, (&after.tenant, after.id), new, change.at).await?;
         }
         update(tx, &after).await?;
+        tell(tx, &after).await?;
         let told_reason = transition.told_reason(after.reason.as_deref());
         let attempt = after.open_attempt.or(was_open);
         let detail = serde_json::json!({ "reason": told_reason, "attempt": attempt });
@@ -282,13 +298,14 @@ async fn update(
 }
 
 /// Ends claimed work; `false`, if its lease was lost.
-async fn settle(
+pub(super) async fn settle(
     tx: &mut Transaction<'static, Postgres>,
-    settled: Settled,
+    settled: Settled<'_>,
     at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     match settled {
         Settled::Receipt { id, lease, outcome } => end_receipt(tx, id, lease, outcome, at).await,
         Settled::Job { id, lease } => end_job(tx, id, lease, at).await,
+        Settled::Call { claim, answer } => end_call(tx, claim, answer, at).await,
     }
 }

@@ -4,6 +4,7 @@ use super::{
     As, Store, StoreError,
     attempts::{NewAttempt, open_attempt},
     audit::AuditLine,
+    change::{Settled, settle},
     read,
 };
 use crate::domain::{
@@ -27,10 +28,12 @@ pub struct NewConnection<'a> {
     pub at: DateTime<Utc>,
     pub actor: Actor,
     pub request_id: Option<String>,
+    /// The call that is done with this start.
+    pub settles: Option<Settled<'a>>,
 }
 
 #[derive(Debug, FromRow)]
-struct Row {
+pub(super) struct Row {
     tenant_id: String,
     connection_id: Uuid,
     sub: String,
@@ -109,6 +112,7 @@ macro_rules! select {
         )
     };
 }
+pub(super) use select;
 
 impl Store {
     /// A tenant's connection; nothing, whether it is another tenant's or nobody's.
@@ -192,9 +196,10 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a start: connection, attempt, state and audit line, in one transaction.
-    pub async fn start(&self, new: NewConnection<'_>) -> Result<(), StoreError> {
-        let NewConnection { tenant, id, attempt, start, at, actor, request_id } = new;
+    /// Keeps a start: connection, attempt, state, audit line and the answer to be repeated, in one
+    /// transaction. `false`, if another process holds the call by now; nothing is kept then.
+    pub async fn start(&self, new: NewConnection<'_>) -> Result<bool, StoreError> {
+        let NewConnection { tenant, id, attempt, start, at, actor, request_id, settles } = new;
         let mut tx = self.begin(As::Tenant(tenant)).await?;
         sqlx::query(
             "INSERT INTO connections (tenant_id, connection_id, sub, provider, integration_id, status, since, version,
@@ -222,8 +227,13 @@ impl Store {
             at,
         };
         self.write_audit(&mut tx, audit, serde_json::json!({ "provider": start.provider })).await?;
+        if let Some(settled) = settles
+            && !settle(&mut tx, settled, at).await?
+        {
+            return Ok(false);
+        }
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Reads a connection and keeps others from changing it until the transaction ends.

@@ -9,7 +9,10 @@ mod callbacks;
 mod change;
 mod connections;
 mod deliveries;
+mod idempotency;
 mod jobs;
+mod listing;
+mod news;
 mod receipts;
 mod sweeps;
 
@@ -28,7 +31,9 @@ pub use callbacks::{Begun, BegunCallback};
 pub use change::{Change, Changed, FailedCallback, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};
+pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};
+pub use news::{Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use sweeps::{Bound, ClaimedSweep};
 

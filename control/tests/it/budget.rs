@@ -69,7 +69,7 @@ async fn starts_beyond_the_budget_are_told_when_to_come_back_and_change_nothing(
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn two_replicas_share_one_budget(pool: PgPool) {
     let mut app = TestApp::start_as(pool, limited()).await;
-    let (mut other, _) = app.replica();
+    let (mut other, _) = app.other();
     let mut started = 0;
     for _ in 0..4 * AT_ONCE {
         started += usize::from(start(&app).await.status == StatusCode::CREATED);

@@ -100,7 +100,8 @@ async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: Pg
     let silent = json!({"status": "degraded", "detail": "no answer to the last 2 calls"});
     assert_eq!(health["checks"]["nango"], silent);
     app.nango.make_trouble(Trouble::None);
-    app.advance(5);
+    // It is left alone for ten seconds.
+    app.advance(15);
     app.outbox.run_once().await.unwrap();
     assert_eq!(ready().await.1["status"], "ok");
     app.finish().await;

@@ -1,7 +1,6 @@
 //! How a service and its Nango are set up, and one process of it without its ports.
 
 use crate::support::{ASSERTION_KEYS, PUBLIC_URL, SIGNING_SECRET};
-use axum::Router;
 use contract::keys::KeyRing;
 use control::{
     budget::Budget,
@@ -11,7 +10,8 @@ use control::{
         description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
         signing::SigningSecret,
     },
-    http::{AppState, router},
+    http::AppState,
+    hub::Hub,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -66,8 +66,8 @@ pub fn service(
     nango: &StandIn,
     clock: &Clock,
     destination: &str,
-    setup: &Setup,
-) -> (Router, Outbox) {
+    (setup, hub): (&Setup, &Hub),
+) -> (AppState, Outbox) {
     let mint = Mint::new(clock.clone());
     let calls_per_minute = setup.calls_per_minute.to_string().parse().unwrap();
     let budget = Budget::new(store.clone(), calls_per_minute, clock.clone(), mint.clone());
@@ -110,6 +110,7 @@ pub fn service(
         nango: Arc::clone(&client),
         catalogue: Arc::clone(&catalogue),
         callbacks: Arc::new(callbacks),
+        hub: hub.clone(),
         assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
         clock: clock.clone(),
         mint: mint.clone(),
@@ -124,5 +125,5 @@ pub fn service(
         may_change_account: false,
         last_page: Arc::default(),
     };
-    (router(state), outbox)
+    (state, outbox)
 }

@@ -7,7 +7,7 @@ use crate::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{HeaderMap, Request, Response, StatusCode},
+    http::{HeaderMap, Request, Response, StatusCode, request::Builder},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
@@ -16,11 +16,19 @@ use contract::{
     header,
     keys::KeyRing,
 };
-use control::{clock::Clock, mint::Mint, outbox::Outbox, store::Store};
+use control::{
+    clock::Clock,
+    http::{AppState, router},
+    hub::Hub,
+    mint::Mint,
+    outbox::Outbox,
+    store::Store,
+};
 use nango_stand_in::StandIn;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 pub const ASSERTION_KEYS: &str = "a:0123456789abcdef0123456789abcdef";
@@ -34,6 +42,9 @@ pub struct TestApp {
     pub pool: PgPool,
     pub nango: StandIn,
     pub clock: Clock,
+    pub hub: Hub,
+    pub stop: CancellationToken,
+    state: AppState,
     browser: reqwest::Client,
     setup: Setup,
     destination: String,
@@ -79,16 +90,21 @@ impl TestApp {
         let destination = listen(Arc::clone(&receiver)).await;
         let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
         let store = Store::with_pool(pool.clone(), Mint::new(clock.clone()));
-        let (router, outbox) = service(&store, &nango, &clock, &destination, &setup);
+        let stop = CancellationToken::new();
+        let hub = Hub::new(stop.clone());
+        let (state, outbox) = service(&store, &nango, &clock, &destination, (&setup, &hub));
         let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
         let browser = browser.build().unwrap();
         Self {
-            router,
+            router: router(state.clone()),
             outbox,
             store,
             pool,
             nango,
             clock,
+            hub,
+            stop,
+            state,
             browser,
             setup,
             destination,
@@ -97,13 +113,28 @@ impl TestApp {
         }
     }
 
-    /// Another process of the same service: the same database, Nango and clock, and nothing else.
-    pub fn replica(&self) -> (Router, Outbox) {
-        service(&self.store, &self.nango, &self.clock, &self.destination, &self.setup)
+    /// Another process of the same service, with its own look at Nango: the same database, Nango and clock.
+    pub fn other(&self) -> (Router, Outbox) {
+        let hub = Hub::new(self.stop.clone());
+        let destination = &self.destination;
+        let (state, outbox) =
+            service(&self.store, &self.nango, &self.clock, destination, (&self.setup, &hub));
+        (router(state), outbox)
+    }
+
+    /// Another process on the same database.
+    pub fn replica(&self) -> Router {
+        let store = Store::with_pool(self.pool.clone(), Mint::new(self.clock.clone()));
+        router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
     }
 
     /// Sends a request with an assertion over what `vouched` says, as the edge would.
     pub async fn send(&self, method: &str, path: &str, vouched: &Vouched, body: Body) -> Answer {
+        self.send_raw(self.request(method, path, vouched).body(body).unwrap()).await
+    }
+
+    /// A request but for its body, with an assertion over what `vouched` says.
+    pub fn request(&self, method: &str, path: &str, vouched: &Vouched) -> Builder {
         let keys = KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap();
         let now_ms = u64::try_from(self.clock.now().timestamp_millis()).unwrap();
         let assertion = assertion::sign(&keys, Target { method, path }, vouched, now_ms);
@@ -124,12 +155,16 @@ impl TestApp {
                 request = request.header(name, value);
             }
         }
-        self.send_raw(request.body(body).unwrap()).await
+        request
     }
 
     /// Sends a request as it is.
     pub async fn send_raw(&self, request: Request<Body>) -> Answer {
-        let response: Response<Body> = self.router.clone().oneshot(request).await.unwrap();
+        Self::send_to(self.router.clone(), request).await
+    }
+
+    pub async fn send_to(router: Router, request: Request<Body>) -> Answer {
+        let response: Response<Body> = router.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, body }

@@ -1,7 +1,8 @@
 //! No tenant meets another.
 
-use crate::support::TestApp;
-use axum::http::StatusCode;
+use crate::support::{TestApp, caller};
+use axum::{body::Body, http::StatusCode};
+use contract::action::Action;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -30,13 +31,18 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     app.activate().await;
     app.webhook(&json!({"type": "sync"})).await;
+    let with_key = app
+        .request("POST", "/tenants/acme/connections", &caller("acme", Action::Connect))
+        .header("idempotency-key", "k");
+    let body = Body::from(json!({"sub": "u", "provider": "github"}).to_string());
+    assert_eq!(app.send_raw(with_key.body(body).unwrap()).await.status, StatusCode::CREATED);
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations'",
     )
     .fetch_all(&pool)
     .await
     .unwrap();
-    assert_eq!(tables.len(), 11, "{tables:?}");
+    assert_eq!(tables.len(), 12, "{tables:?}");
     for table in tables {
         for (tenant, sees_rows) in [("acme", true), ("rival", false), ("", false)] {
             let mut tx = pool.begin().await.unwrap();

@@ -15,14 +15,18 @@ use sqlx::PgPool;
 
 const ID: &str = "0195f2a1-0000-7000-8000-000000000001";
 
-fn routes() -> [(&'static str, String); 8] {
+fn routes() -> [(&'static str, String); 12] {
     [
         ("GET", "/health".to_owned()),
         ("GET", "/oauth/callback?state=s".to_owned()),
         ("POST", "/webhooks/nango".to_owned()),
         ("POST", "/tenants/acme/connections".to_owned()),
+        ("GET", "/tenants/acme/connections".to_owned()),
         ("GET", format!("/tenants/acme/connections/{ID}")),
         ("DELETE", format!("/tenants/acme/connections/{ID}")),
+        ("POST", format!("/tenants/acme/connections/{ID}/reconnect")),
+        ("POST", format!("/tenants/acme/connections/{ID}/check")),
+        ("POST", format!("/tenants/acme/connections/{ID}/complete")),
         ("GET", "/providers".to_owned()),
         ("GET", "/nowhere".to_owned()),
     ]
@@ -93,7 +97,7 @@ async fn an_edge_header_that_occurs_twice_proves_nothing(pool: PgPool) {
 async fn a_request_that_was_vouched_for_something_else_is_403(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let webhook = Vouched { webhook_key: Some("k".parse().unwrap()), ..nobody() };
-    for (method, path) in routes().into_iter().skip(2).take(4) {
+    for (method, path) in routes().into_iter().skip(2).take(5) {
         for vouched in [
             nobody(),
             caller("rival", Action::Read),

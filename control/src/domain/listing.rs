@@ -1,0 +1,205 @@
+//! Which of a tenant's connections are listed, and where the next page begins.
+
+use super::{
+    connection::{Connection, Status},
+    provider::Provider,
+    query::{BadQuery, Query, number},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use contract::id::{ConnectionId, TenantId};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 200;
+
+/// The longest `sub` that a start accepts.
+const SUB_BYTES_MAX: usize = 255;
+/// The longest account id that a profile keeps.
+const ACCOUNT_CHARS_MAX: usize = 255;
+
+const PARAMETERS: [&str; 6] = ["sub", "provider", "status", "providerAccountId", "limit", "cursor"];
+
+/// Connections, newest first, that pass every filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    pub sub: Option<String>,
+    pub provider: Option<Provider>,
+    pub status: Option<Status>,
+    pub provider_account_id: Option<String>,
+    /// The list goes on after this connection.
+    pub after: Option<Position>,
+    pub limit: usize,
+}
+
+impl Listing {
+    /// Reads the query of a list of `tenant`.
+    pub fn read(raw: &str, tenant: &TenantId) -> Result<Self, BadQuery> {
+        let query = Query::read(raw, &PARAMETERS)?;
+        let text = |max: fn(&str) -> bool| {
+            move |text: &str| {
+                let is_text = !text.is_empty() && !text.contains(char::is_control) && max(text);
+                is_text.then(|| text.to_owned())
+            }
+        };
+        let statuses = Status::ALL.map(Status::as_str).join(", ");
+        let limit = |text: &str| number(text).filter(|limit| (1..=PAGE_MAX).contains(limit));
+        Ok(Self {
+            sub: query.value(
+                "sub",
+                format!("1 to {SUB_BYTES_MAX} bytes without control characters"),
+                text(|text| text.len() <= SUB_BYTES_MAX),
+            )?,
+            provider: query.value("provider", "a provider's name", |text| text.parse().ok())?,
+            status: query.value("status", format!("one of: {statuses}"), Status::read)?,
+            provider_account_id: query.value(
+                "providerAccountId",
+                format!("1 to {ACCOUNT_CHARS_MAX} characters, none of them a control character"),
+                text(|text| text.chars().count() <= ACCOUNT_CHARS_MAX),
+            )?,
+            limit: query
+                .value("limit", format!("a number from 1 to {PAGE_MAX}"), limit)?
+                .unwrap_or(PAGE),
+            after: query
+                .text("cursor")
+                .map(|cursor| Position::read(cursor, tenant).ok_or(BadQuery::Cursor))
+                .transpose()?,
+        })
+    }
+}
+
+/// A connection's place in the list. New ones come before all others, so that a page never shifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub created_at: DateTime<Utc>,
+    pub id: ConnectionId,
+}
+
+impl Position {
+    pub const fn of(connection: &Connection) -> Self {
+        Self { created_at: connection.created_at, id: connection.id }
+    }
+
+    /// The position as its tenant carries it.
+    pub fn cursor(self, tenant: &TenantId) -> String {
+        let micros = self.created_at.timestamp_micros().to_be_bytes();
+        let id = self.id.as_uuid();
+        let check = check(micros, id, tenant);
+        URL_SAFE_NO_PAD.encode([&micros[..], id.as_bytes(), &check].concat())
+    }
+
+    fn read(cursor: &str, tenant: &TenantId) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (micros, rest) = bytes.split_first_chunk::<8>()?;
+        let (id, claimed) = rest.split_first_chunk::<16>()?;
+        let id = Uuid::from_bytes(*id);
+        if claimed != check(*micros, id, tenant) {
+            return None;
+        }
+        let created_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+        Some(Self { created_at, id: ConnectionId::from_uuid(id) })
+    }
+}
+
+/// Tells a cursor that was cut, mended or carried to another tenant. It is no proof and needs to be none:
+/// a made-up position shows its maker nothing but connections of its own tenant.
+fn check(micros: [u8; 8], id: Uuid, tenant: &TenantId) -> [u8; 8] {
+    let digest = Sha256::new()
+        .chain_update(micros)
+        .chain_update(id.as_bytes())
+        .chain_update(tenant.as_str())
+        .finalize();
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::connection::fixture::connection;
+
+    fn tenant(name: &str) -> TenantId {
+        name.parse().unwrap()
+    }
+
+    #[track_caller]
+    fn refuse(raw: &str, expected: &str) {
+        let bad = Listing::read(raw, &tenant("acme")).unwrap_err();
+        assert!(bad.to_string().contains(expected), "{raw}: {bad}");
+    }
+
+    #[test]
+    fn a_list_without_a_query_is_the_newest_fifty() {
+        let listing = Listing::read("", &tenant("acme")).unwrap();
+        let all = Listing {
+            sub: None,
+            provider: None,
+            status: None,
+            provider_account_id: None,
+            after: None,
+            limit: 50,
+        };
+        assert_eq!(listing, all);
+    }
+
+    #[test]
+    fn every_filter_has_a_rule() {
+        let filters = "sub=u&provider=github&status=needs_reauth&providerAccountId=7&limit=200";
+        assert!(Listing::read(filters, &tenant("acme")).is_ok());
+        refuse("limit=0", "limit must be a number from 1 to 200");
+        refuse("limit=201", "limit must be");
+        refuse("limit=x", "limit must be");
+        refuse("sub=", "sub must be");
+        refuse("sub=a%00", "sub must be");
+        refuse(&format!("sub={}", "u".repeat(256)), "sub must be");
+        refuse("provider=GitHub", "provider must be");
+        refuse("status=Active", "status must be one of: pending, active");
+        refuse("providerAccountId=", "providerAccountId must be");
+        refuse(&format!("providerAccountId={}", "é".repeat(256)), "providerAccountId must be");
+        refuse("tenantId=acme", "unknown in the query: tenantId");
+    }
+
+    #[test]
+    fn a_cursor_is_read_by_its_tenant_alone() {
+        let position = Position::of(&connection(Status::Active));
+        let cursor = position.cursor(&tenant("acme"));
+        assert_eq!(Position::read(&cursor, &tenant("acme")), Some(position));
+        assert_eq!(Position::read(&cursor, &tenant("rival")), None);
+    }
+
+    #[test]
+    fn a_cursor_that_was_touched_is_none() {
+        let cursor = Position::of(&connection(Status::Active)).cursor(&tenant("acme"));
+        for index in 0..cursor.len() {
+            let (before, after) = (cursor.split_at(index).0, cursor.split_at(index + 1).1);
+            for changed in
+                [before.to_owned(), format!("{before}{after}"), format!("{before}%{after}")]
+            {
+                assert_eq!(Position::read(&changed, &tenant("acme")), None, "{changed}");
+            }
+        }
+        for changed in [format!("{cursor}="), format!("{cursor}A"), "é".to_owned()] {
+            assert_eq!(Position::read(&changed, &tenant("acme")), None, "{changed}");
+        }
+    }
+
+    proptest::proptest! {
+        /// One position has one spelling, and a text that nobody wrote as a cursor is none.
+        #[test]
+        fn a_cursor_is_what_was_written(micros in 0_i64..1 << 52, id: u128, text: String) {
+            let created_at = DateTime::from_timestamp_micros(micros).unwrap();
+            let id = ConnectionId::from_uuid(Uuid::from_u128(id));
+            let position = Position { created_at, id };
+            let acme = tenant("acme");
+            proptest::prop_assert_eq!(Position::read(&position.cursor(&acme), &acme), Some(position));
+            proptest::prop_assert_eq!(Position::read(&text, &acme), None);
+        }
+
+        #[test]
+        fn any_query_is_read_or_refused(raw: String) {
+            if let Ok(listing) = Listing::read(&raw, &tenant("acme")) {
+                proptest::prop_assert!((1..=PAGE_MAX).contains(&listing.limit));
+            }
+        }
+    }
+}

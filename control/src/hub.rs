@@ -1,0 +1,203 @@
+//! Who waits for which connection to change, and what wakes them: one listener for the whole process, and
+//! no connection to the database for anybody who waits.
+
+use crate::{
+    cause::chain,
+    clock::Clock,
+    store::{Newer, Store, StoreError},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::id::{ConnectionId, TenantId};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Half of the connections that one Envoy holds to control, each of which a waiter fills: those who wait
+/// must not be in the way of those who do something.
+pub const WAITERS_MAX: usize = 512;
+
+/// What the listener missed is found so late, by one query for all who wait.
+const POLL: TimeDelta = TimeDelta::seconds(2);
+
+type Awaited = (TenantId, ConnectionId);
+
+/// Where waiters meet news.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// The newest version that was heard of, of each connection that somebody waits for.
+    awaited: Mutex<HashMap<Awaited, watch::Sender<i64>>>,
+    waiters: watch::Sender<usize>,
+    is_listening: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+impl Hub {
+    /// A hub whose waiters are let go when `stop` is cancelled.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self(Arc::new(Inner {
+            awaited: Mutex::default(),
+            waiters: watch::Sender::new(0),
+            is_listening: watch::Sender::new(false),
+            stop,
+        }))
+    }
+
+    /// Takes a place among those who wait; nothing, if all are taken. Whoever has one looks at the
+    /// connection once more before waiting: it may have changed a moment ago.
+    pub fn enter(&self, tenant: &TenantId, connection: ConnectionId) -> Option<Waiter> {
+        let has_place = self.0.waiters.send_if_modified(|waiters| {
+            let has_place = *waiters < WAITERS_MAX;
+            *waiters = waiters.saturating_add(usize::from(has_place));
+            has_place
+        });
+        if !has_place {
+            return None;
+        }
+        let key = (tenant.clone(), connection);
+        let mut awaited = self.awaited();
+        let sender = awaited.entry(key.clone()).or_insert_with(|| watch::Sender::new(0));
+        Some(Waiter { versions: sender.subscribe(), hub: self.clone(), key })
+    }
+
+    /// How many wait, now and as it changes.
+    pub fn waiters(&self) -> watch::Receiver<usize> {
+        self.0.waiters.subscribe()
+    }
+
+    /// Whether news are heard as they happen, now and as it changes.
+    pub fn is_listening(&self) -> watch::Receiver<bool> {
+        self.0.is_listening.subscribe()
+    }
+
+    /// Listens and polls until the service stops.
+    pub async fn run(&self, store: &Store, clock: &Clock) {
+        tokio::select! {
+            () = self.0.stop.cancelled() => {}
+            ((), ()) = async { tokio::join!(self.listen(store, clock), self.poll(store, clock)) } => {}
+        }
+        self.0.is_listening.send_replace(false);
+    }
+
+    /// Asks for the versions of all connections that somebody waits for.
+    pub async fn look(&self, store: &Store) -> Result<(), StoreError> {
+        let of: Vec<Awaited> = self.awaited().keys().cloned().collect();
+        if of.is_empty() {
+            return Ok(());
+        }
+        for newer in store.versions(&of).await? {
+            self.hear(newer);
+        }
+        Ok(())
+    }
+
+    async fn listen(&self, store: &Store, clock: &Clock) {
+        loop {
+            let listening = async {
+                let mut news = store.news().await?;
+                self.0.is_listening.send_replace(true);
+                loop {
+                    self.hear(news.next().await?);
+                }
+            };
+            let ended: Result<(), StoreError> = listening.await;
+            self.0.is_listening.send_replace(false);
+            if let Err(error) = ended {
+                let error = chain(&error);
+                tracing::warn!(
+                    error,
+                    "those who wait are not woken and polled for: the listener failed"
+                );
+            }
+            rest(clock).await;
+        }
+    }
+
+    async fn poll(&self, store: &Store, clock: &Clock) {
+        loop {
+            rest(clock).await;
+            if let Err(error) = self.look(store).await {
+                tracing::warn!(error = chain(&error), "those who wait could not be polled for");
+            }
+        }
+    }
+
+    fn hear(&self, Newer { tenant, connection, version }: Newer) {
+        if let Some(newest) = self.awaited().get(&(tenant, connection)) {
+            newest.send_if_modified(|newest| {
+                let is_newer = version > *newest;
+                *newest = version.max(*newest);
+                is_newer
+            });
+        }
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, HashMap<Awaited, watch::Sender<i64>>> {
+        // Nothing panics while it is held; if it did, what it holds would still be true.
+        self.0.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn rest(clock: &Clock) {
+    let now = clock.now();
+    clock.sleep_until(now.checked_add_signed(POLL).unwrap_or(now)).await;
+}
+
+/// A place among those who wait. A caller that goes away drops it.
+#[derive(Debug)]
+pub struct Waiter {
+    hub: Hub,
+    key: Awaited,
+    versions: watch::Receiver<i64>,
+}
+
+impl Waiter {
+    /// Waits until a version after `seen` is heard of, the time is over, or the service stops.
+    pub async fn newer_than(&mut self, seen: i64, clock: &Clock, until: DateTime<Utc>) {
+        let stop = self.hub.0.stop.clone();
+        tokio::select! {
+            // Its sender lives as long as this place.
+            _ = self.versions.wait_for(|version| *version > seen) => {}
+            () = clock.sleep_until(until) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut awaited = self.hub.awaited();
+        // Its own receiver is still there.
+        if awaited.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
+            awaited.remove(&self.key);
+        }
+        drop(awaited);
+        self.hub.0.waiters.send_modify(|waiters| *waiters = waiters.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let hub = Hub::new(CancellationToken::new());
+        let tenant = "acme".parse().unwrap();
+        let id = ConnectionId::from_parts(1, &[0; 10]);
+        let mut waiters: Vec<Waiter> =
+            (0..WAITERS_MAX).map(|_| hub.enter(&tenant, id).unwrap()).collect();
+        assert!(hub.enter(&tenant, id).is_none());
+        waiters.pop();
+        assert_eq!(*hub.waiters().borrow(), WAITERS_MAX - 1);
+        waiters.push(hub.enter(&tenant, id).unwrap());
+        waiters.clear();
+        assert_eq!(*hub.waiters().borrow(), 0);
+        assert!(hub.awaited().is_empty(), "who went away is forgotten");
+    }
+}
