@@ -221,7 +221,9 @@ fn the_readme_is_short_and_its_map_names_what_is_there() {
 #[test]
 fn every_file_that_a_document_names_is_there() {
     let root = workspace::root();
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "envoy/README.md"] {
+    for document in
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "control/README.md", "envoy/README.md"]
+    {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let quoted = text.split('`').skip(1).step_by(2);
         let is_path = |text: &&str| {

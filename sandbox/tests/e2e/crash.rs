@@ -64,9 +64,10 @@ async fn a_service_that_is_asked_to_stop_finishes_what_it_does() {
     let mut world = World::start().await;
     let stack = &mut world.stack;
     let nango = stack.stand_in().unwrap();
-    // After a start control asks twice what its key may do; what comes then is the call's.
-    wait_for("control does not look at its key", SOON, || async {
-        Ok((nango.api_calls() >= 2).then_some(()))
+    // After a start control asks twice what its key may do, and lists once what there is; what comes then
+    // is the call's.
+    wait_for("control does not look around", SOON, || async {
+        Ok((nango.api_calls() >= 3).then_some(()))
     })
     .await
     .unwrap();
