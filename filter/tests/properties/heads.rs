@@ -159,7 +159,7 @@ proptest! {
         headers.extend(connection.iter().map(|value| named("connection", value)));
         headers.extend(protocol.iter().map(|value| named(":protocol", value)));
         let mut names = connection.iter().flat_map(|value| value.split(','));
-        let names_it = names.any(|name| name.trim().to_ascii_lowercase() == "upgrade");
+        let names_it = names.any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
         let is_upgrade = protocol.is_some() || (upgrade.is_some() && names_it);
         let expected = if is_upgrade { Err(Denial::Upgrade) } else { Ok(()) };
         prop_assert_eq!(Head::read(&read(&headers)).map(|_| ()), expected);
