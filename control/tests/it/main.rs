@@ -12,6 +12,7 @@
 
 mod budget;
 mod callback;
+mod cases;
 mod complete;
 mod confirm;
 mod delete;

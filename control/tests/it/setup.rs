@@ -33,7 +33,7 @@ pub fn nango(setup: &Setup) -> Settings {
         callback_url: setup.callback_url.clone(),
         integrations: vec!["github-dev".to_owned()],
         trusted_ca: None,
-        enforces_cookie: setup.completes,
+        enforces_cookie: setup.enforces_cookie,
         manners: Manners::KIND,
     }
 }
@@ -45,8 +45,10 @@ pub struct Setup {
     pub callback_url: String,
     pub calls_per_minute: u32,
     pub call_timeout: Duration,
-    /// Whether callbacks are finished by the service, at a Nango that enforces its cookie.
+    /// Whether callbacks are finished by the service.
     pub completes: bool,
+    /// Whether Nango wants its own cookie with a callback.
+    pub enforces_cookie: bool,
 }
 
 impl Default for Setup {
@@ -56,6 +58,7 @@ impl Default for Setup {
             calls_per_minute: 100_000,
             call_timeout: Duration::from_secs(8),
             completes: false,
+            enforces_cookie: false,
         }
     }
 }

@@ -81,7 +81,8 @@ impl TestApp {
 
     /// An app that finishes callbacks itself, at a Nango that enforces its cookie.
     pub async fn completing(pool: PgPool) -> Self {
-        Self::start_as(pool, Setup { completes: true, ..Setup::default() }).await
+        Self::start_as(pool, Setup { completes: true, enforces_cookie: true, ..Setup::default() })
+            .await
     }
 
     pub async fn start_as(pool: PgPool, setup: Setup) -> Self {
@@ -212,6 +213,14 @@ impl TestApp {
     pub async fn callback(&self, query: &str) -> Answer {
         let path = format!("/oauth/callback?{query}");
         self.send("GET", &path, &nobody(), Body::empty()).await
+    }
+
+    /// The application asks for a look at the vault.
+    pub async fn ask_check(&self, started: &Value) {
+        let id = started["connectionId"].as_str().unwrap();
+        let path = format!("/tenants/acme/connections/{id}/check");
+        let answer = self.send("POST", &path, &caller("acme", Action::Read), Body::empty()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
     }
 
     /// Goes through the provider and Nango; Nango holds a connection then, and nobody was told.
