@@ -58,7 +58,8 @@ impl Outbox {
             self.ask_for_missing(&sweep, &seen.names).await?;
         }
         let pages = sweep.page.saturating_add(1);
-        self.store.end_sweep(&sweep, next_walk(sweep.began_at, pages)).await?;
+        let due_at = next_walk(sweep.began_at, pages);
+        self.store.end_sweep(&sweep, seen.is_whole, due_at).await?;
         Ok(true)
     }
 

@@ -103,7 +103,10 @@ impl TryFrom<Row> for Connection {
 macro_rules! select {
     ($which:literal) => {
         concat!(
-            "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since, checked_at,
+            // What the last whole walk did not doubt was so when it began.
+            "SELECT tenant_id, connection_id, sub, provider, integration_id, status, reason, since,
+                 GREATEST(checked_at, CASE WHEN status IN ('active', 'needs_reauth') AND missing_since IS NULL
+                     THEN (SELECT swept_at()) END) AS checked_at,
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
                  provider_account_id, display_name, username, avatar, missing_since, refresh_failing_since,
                  rejected_since, created_at

@@ -81,21 +81,23 @@ impl Store {
         Ok(kept.rows_affected() == 1)
     }
 
-    /// Ends the walk, and says when the next begins.
+    /// Ends the walk, and says when the next begins. Only one that was whole says how fresh all of it is.
     pub async fn end_sweep(
         &self,
         sweep: &ClaimedSweep,
+        is_whole: bool,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
-            "UPDATE sweeps SET page = 0, started_at = NULL, counts = '{}', before = $2, swept_at = $3, due_at = $4,
+            "UPDATE sweeps SET page = 0, started_at = NULL, counts = '{}', before = $2,
+                swept_at = COALESCE($3, swept_at), due_at = $4,
                 lease = NULL, failures = 0
              WHERE lease = $1",
         )
         .bind(sweep.lease)
         .bind(Json(&sweep.counts))
-        .bind(sweep.began_at)
+        .bind(is_whole.then_some(sweep.began_at))
         .bind(due_at)
         .execute(&mut *tx)
         .await?;

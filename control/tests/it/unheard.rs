@@ -194,6 +194,31 @@ async fn two_replicas_walk_once_and_a_vault_that_is_away_is_walked_later(pool: P
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_walk_that_doubts_nothing_makes_what_is_known_fresh(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, nango_id) = app.activate().await;
+    let checked_at = async || app.get(id(&started)).await["checkedAt"].clone();
+    let at_first = checked_at().await;
+    app.advance(600);
+    app.outbox.sweep().await.unwrap();
+    let after = checked_at().await;
+    assert_ne!(after, at_first);
+    // What it did not see is as old as it was, once that is noticed.
+    app.nango.delete_behind_back(&nango_id);
+    app.advance(600);
+    app.outbox.sweep().await.unwrap();
+    app.outbox.run_once().await.unwrap();
+    let doubted = app.get(id(&started)).await;
+    assert_eq!(doubted["status"], "active");
+    app.advance(600);
+    app.outbox.sweep().await.unwrap();
+    assert_eq!(checked_at().await, doubted["checkedAt"], "in doubt since");
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.get(id(&started)).await["status"], "deleted");
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_check_finds_a_token_that_the_provider_takes_no_more(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (started, _) = app.activate().await;
