@@ -95,6 +95,8 @@ async fn every_refusal_is_the_recorded_one_to_the_last_byte() {
         ("83-connection-get-missing-pck", with_connection),
         ("84-connection-delete-unknown", &[]),
         ("85-connection-delete-missing-pck", with_connection),
+        ("99-reconnect-unknown-connection", &[]),
+        ("9a-reconnect-unknown-integration", with_connection),
     ] {
         let ours = world.replay(name, names).await;
         let recorded = recorded_answer(name);
@@ -113,6 +115,8 @@ async fn every_success_has_the_recorded_members() {
         ("01-health", [].as_slice()),
         ("20-connect-session-create", &[]),
         ("69-session-create-tags-only", &[]),
+        ("90-reconnect-session-create", with_connection),
+        ("95-reconnect-session-create-with-tags", with_connection),
         ("34-connections-list", &[]),
         ("35-connections-list-by-id", with_connection),
         ("37-connections-list-by-tags", &[]),
@@ -124,6 +128,12 @@ async fn every_success_has_the_recorded_members() {
         check_same_kind(&ours, &recorded, name);
         check_same_shape(&ours.json(), &recorded.json(), name);
     }
+    let failing = world.connect().await;
+    assert!(world.nango.fail_refresh(&failing, true));
+    let with_failing: &[(&str, &str)] = &[("e6ad5b73-6191-4534-9d50-9941122d370d", &failing)];
+    let name = "b6-connections-list-with-errors";
+    let ours = world.replay(name, with_failing).await;
+    check_same_shape(&ours.json(), &recorded_answer(name).json(), name);
     let again = world.replay("d2-connection-delete-twice", with_connection).await;
     assert_eq!(again.json(), recorded_answer("d2-connection-delete-twice").json());
     let gone = world.replay("40-proxy-user", proxied).await;
