@@ -67,9 +67,27 @@ pub(super) async fn handler(
     Ok((StatusCode::ACCEPTED, headers, Json(View::from(now))))
 }
 
+/// Finishes on a task of its own: the code is good once, and a caller who hangs up must not cut it off. A
+/// task that ends without a word leaves the attempt to its look-ups.
+pub(super) async fn finish(
+    state: &AppState,
+    tenant: &TenantId,
+    attempt: AttemptId,
+    query: &str,
+    cookie: Option<&str>,
+) -> Result<Said, StoreError> {
+    let (state, tenant) = (state.clone(), tenant.clone());
+    let (query, cookie) = (query.to_owned(), cookie.map(str::to_owned));
+    let task =
+        tokio::spawn(
+            async move { ask_once(&state, &tenant, attempt, &query, cookie.as_deref()).await },
+        );
+    task.await.unwrap_or(Ok(Said::Nothing))
+}
+
 /// Calls Nango once, keeps what it said, and has the vault looked at: a 400 or a silence is no proof of a
 /// failure, and a 200 is not yet a row.
-pub(super) async fn finish(
+async fn ask_once(
     state: &AppState,
     tenant: &TenantId,
     attempt: AttemptId,

@@ -79,8 +79,10 @@ impl Outbox {
         };
         let says_success =
             hint.success && matches!(hint.operation, Operation::Creation | Operation::Override);
+        // While an attempt is open, a success of what is bound may be its renewal.
         let is_known = connection.vault.as_ref() == Some(&hint.connection_id)
-            && connection.status == Status::Active;
+            && connection.status == Status::Active
+            && connection.open_attempt.is_none();
         Ok(if says_success && !is_known {
             Lead::Ask(tenant.clone(), *id)
         } else {

@@ -223,7 +223,8 @@ pub(super) async fn end_attempt(
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE attempts SET status = $3, reason = $4 WHERE tenant_id = $1 AND attempt_id = $2",
+        "UPDATE attempts SET status = $3, reason = $4, cookie = NULL, query = NULL, ticket_hash = NULL
+         WHERE tenant_id = $1 AND attempt_id = $2",
     )
     .bind(tenant.as_str())
     .bind(attempt.as_uuid())

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use nango_stand_in::{Mood, Trouble};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use std::sync::Arc;
 use url::Url;
 
 fn id(started: &Value) -> &str {
@@ -238,5 +239,36 @@ async fn neither_code_nor_cookie_is_readable_in_the_database(pool: PgPool) {
         .count("SELECT count(*) FROM attempts WHERE cookie IS NOT NULL OR query IS NOT NULL")
         .await;
     assert_eq!(kept, 0, "what was used is gone");
+    // So is what will never be used.
+    let refused = start_bound(&app, "user-2").await;
+    let state = refused["state"].as_str().unwrap();
+    app.callback(&format!("error=access_denied&state={state}")).await;
+    let kept = app.count("SELECT count(*) FROM attempts WHERE cookie IS NOT NULL").await;
+    assert_eq!(kept, 0, "what ended unused is gone");
+    app.outbox.run_once().await.unwrap();
+    app.finish().await;
+}
+
+/// A code is good once, so that whoever closes the window must not take the answer away.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_browser_that_goes_away_is_connected_all_the_same(pool: PgPool) {
+    let app = Arc::new(TestApp::completing(pool).await);
+    let started = app.start_connection().await;
+    let query = app.decide(&started, "allow").await;
+    app.nango.provider().be(Mood::Slow);
+    let browser = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.callback(&query).await }
+    });
+    app.nango.provider().is_asked().await;
+    browser.abort();
+    assert!(browser.await.is_err_and(|ended| ended.is_cancelled()));
+    app.nango.provider().has_answered().await;
+    let app = Arc::into_inner(app).unwrap();
+    for wait in [0, 2, 3, 10, 45] {
+        app.advance(wait);
+        app.outbox.run_once().await.unwrap();
+    }
+    assert_eq!(app.notified_types(), ["connection.activated"]);
     app.finish().await;
 }

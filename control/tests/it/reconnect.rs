@@ -36,6 +36,22 @@ async fn a_reconnect_renews_what_is_bound_and_says_so_without_any_webhook(pool: 
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_webhook_of_a_renewal_is_looked_into_at_once_and_of_a_known_one_never(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, nango_id) = app.activate().await;
+    let again = reconnect(&app, id(&started)).await;
+    app.authorize(&again).await;
+    app.say_created(&again, &nango_id).await;
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.notified_types(), ["connection.activated", "connection.reauthorized"]);
+    let calls = app.nango.api_calls();
+    app.say_created(&again, &nango_id).await;
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.nango.api_calls(), calls);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_reconnect_that_the_user_refuses_leaves_the_connection_as_it_was(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (started, nango_id) = app.activate().await;

@@ -1,7 +1,7 @@
 //! A provider that asks for consent and issues tokens: GitHub's three calls, as far as an OAuth flow
 //! needs them, and Slack's two ways to "me".
 
-use crate::{lock, vault::hex};
+use crate::{SLOW, lock, vault::hex};
 use axum::{
     Form, Json, Router,
     extract::{Query, State},
@@ -19,7 +19,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use url::Url;
 
 /// How the provider answers.
@@ -31,6 +31,8 @@ pub enum Mood {
     RefusesCodes,
     /// Nobody is told who the user is: the answer is 403, or Slack's 200 that is none.
     HidesUsers,
+    /// Codes are changed into tokens after a second.
+    Slow,
     /// No token is taken, as after its user revoked it.
     RejectsTokens,
     /// The token is a person's, which Slack's `users.identity` needs.
@@ -52,6 +54,10 @@ struct Shared {
     mood: Mutex<Mood>,
     codes: Mutex<HashMap<String, Granted>>,
     tokens: Mutex<Vec<String>>,
+    /// How many codes were brought.
+    asked: watch::Sender<usize>,
+    /// How many of them were answered with a token.
+    issued: watch::Sender<usize>,
 }
 
 /// What a code stands for.
@@ -92,6 +98,17 @@ impl Provider {
 
     pub fn be(&self, mood: Mood) {
         *lock(&self.shared.mood) = mood;
+    }
+
+    /// Waits until somebody brought a code.
+    pub async fn is_asked(&self) {
+        // The sender is kept here, so that it does not end before.
+        drop(self.shared.asked.subscribe().wait_for(|asked| *asked > 0).await);
+    }
+
+    /// Waits until a token was issued.
+    pub async fn has_answered(&self) {
+        drop(self.shared.issued.subscribe().wait_for(|issued| *issued > 0).await);
     }
 
     pub(crate) fn issued_tokens(&self) -> Vec<String> {
@@ -165,6 +182,10 @@ struct Exchange {
 /// A code is good once, for the redirect it was made for, by whoever knows the verifier.
 async fn exchange(State(shared): State<Arc<Shared>>, Form(exchange): Form<Exchange>) -> Response {
     let Exchange { code, redirect_uri, code_verifier } = exchange;
+    shared.asked.send_modify(|asked| *asked = asked.saturating_add(1));
+    if *lock(&shared.mood) == Mood::Slow {
+        tokio::time::sleep(SLOW).await;
+    }
     if *lock(&shared.mood) == Mood::RefusesCodes {
         return Html("<html>something went wrong</html>").into_response();
     }
@@ -178,6 +199,7 @@ async fn exchange(State(shared): State<Arc<Shared>>, Form(exchange): Form<Exchan
     };
     let token = format!("gho_{}{}", hex(), "0000");
     lock(&shared.tokens).push(token.clone());
+    shared.issued.send_modify(|issued| *issued = issued.saturating_add(1));
     let scope = granted.scope.replace(' ', ",");
     Json(json!({"access_token": token, "token_type": "bearer", "scope": scope})).into_response()
 }
@@ -220,7 +242,7 @@ async fn identity(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
             Json(json!({"ok": true, "user": user, "team": {"id": "T0G9PQBBK"}})).into_response()
         }
         Mood::LosesPerson => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Mood::Well | Mood::RefusesCodes | Mood::HidesUsers | Mood::RejectsTokens => {
+        Mood::Well | Mood::Slow | Mood::RefusesCodes | Mood::HidesUsers | Mood::RejectsTokens => {
             slack_fails("not_allowed_token_type")
         }
     }
