@@ -69,6 +69,47 @@ async fn send_webhook(stack: &Stack, webhook_secret: &str, body: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
+/// What `control/tests/it/` tries in every way, once through the real edge: its routes, grants and timeouts.
+#[tokio::test]
+async fn a_connection_is_started_once_waited_for_listed_and_renewed_through_the_edge() {
+    let world = World::start().await;
+    let stack = &world.stack;
+    let connections = stack.edge("/tenants/acme/connections");
+    let start = async || {
+        let body = json!({"sub": "user-1", "provider": "github"});
+        let request = stack.http.post(&connections).header("idempotency-key", "key-1").json(&body);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let (first, again) = (start().await, start().await);
+    assert_eq!((first.status, first.json()), (201, again.json()));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    let started = first.json();
+    let one = format!("{connections}/{}", started["connectionId"].as_str().unwrap());
+    let waiting = stack.http.get(format!("{one}?wait=60&version=1")).send();
+    let (waited, status) = tokio::join!(waiting, authorize(stack, &started, Decision::Allow));
+    assert_eq!(status, 200);
+    let waited = Answer::of(waited.unwrap()).await;
+    assert_eq!((waited.status, &waited.json()["status"]), (200, &json!("active")));
+    let listed = stack.http.get(format!("{connections}?status=active&limit=1")).send();
+    let listed = Answer::of(listed.await.unwrap()).await.json();
+    assert_eq!(listed["connections"], json!([show(stack, &started).await]));
+    let act = async |what: &str| {
+        let request = stack.http.post(format!("{one}/{what}")).json(&json!({}));
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let renewed = act("reconnect").await;
+    assert_eq!(renewed.status, 200, "{renewed:?}");
+    assert_eq!(authorize(stack, &renewed.json(), Decision::Allow).await, 200);
+    let told = notified(stack, 2).await;
+    assert_eq!(told[1]["type"], "connection.reauthorized");
+    assert_eq!(act("check").await.status, 202);
+    let no_ticket = act("complete").await;
+    assert_eq!((no_ticket.status, no_ticket.problem_code().as_str()), (400, "invalid_request"));
+    let providers = stack.http.get(stack.edge("/providers")).send().await.unwrap();
+    assert_eq!(Answer::of(providers).await.json()["providers"][0]["provider"], "github");
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn a_user_connects_and_the_application_is_told() {
     let world = World::start().await;
