@@ -4,7 +4,7 @@ use crate::{
     cause::chain,
     config::{MtlsFiles, NotificationConfig},
     domain::{
-        delivery::{NoAnswer, Outcome},
+        outcome::{NoAnswer, Outcome},
         signing::{self, SigningSecret, header},
     },
     tls,
@@ -75,7 +75,7 @@ impl Notifier {
                 detail: None,
             },
             Ok(answer) => Sent {
-                outcome: Outcome::Refused { status: answer.status().as_u16() },
+                outcome: Outcome::Refused { status: answer.status().as_u16(), retry_after: None },
                 detail: None,
             },
             Err(error) => {

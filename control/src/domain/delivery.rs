@@ -1,45 +1,7 @@
 //! How a delivery goes on after a try.
 
+use super::outcome::Outcome;
 use std::time::Duration;
-
-/// How one try ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The receiver took it: any 2xx.
-    Delivered { status: u16 },
-    /// The receiver answered something else.
-    Refused { status: u16 },
-    /// No answer came: no address, no connection, no handshake, or not in time.
-    NoAnswer(NoAnswer),
-}
-
-/// Why no answer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoAnswer {
-    Connect,
-    Timeout,
-    /// The connection broke after the request was sent.
-    Broken,
-}
-
-impl Outcome {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivered { .. } => "delivered",
-            Self::Refused { .. } => "refused",
-            Self::NoAnswer(NoAnswer::Connect) => "no_connection",
-            Self::NoAnswer(NoAnswer::Timeout) => "timeout",
-            Self::NoAnswer(NoAnswer::Broken) => "broken",
-        }
-    }
-
-    pub const fn status(self) -> Option<u16> {
-        match self {
-            Self::Delivered { status } | Self::Refused { status } => Some(status),
-            Self::NoAnswer(_) => None,
-        }
-    }
-}
 
 /// What follows a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +45,7 @@ pub fn after_attempt(attempt: usize, outcome: Outcome, jitter: f64) -> NextStep 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::outcome::NoAnswer;
 
     #[test]
     fn whatever_was_delivered_is_done() {
@@ -96,7 +59,10 @@ mod tests {
     fn whatever_was_not_is_tried_again_for_about_three_days() {
         let total: Duration = RETRY_SCHEDULE.iter().sum();
         assert!((minutes(75 * 60)..minutes(76 * 60)).contains(&total), "{total:?}");
-        for outcome in [Outcome::Refused { status: 500 }, Outcome::NoAnswer(NoAnswer::Timeout)] {
+        for outcome in [
+            Outcome::Refused { status: 500, retry_after: None },
+            Outcome::NoAnswer(NoAnswer::Timeout),
+        ] {
             for (attempt, wait) in RETRY_SCHEDULE.into_iter().enumerate() {
                 assert_eq!(after_attempt(attempt, outcome, 0.0), NextStep::RetryIn(wait));
             }
@@ -106,7 +72,8 @@ mod tests {
 
     #[test]
     fn jitter_adds_at_most_a_fifth() {
-        let next = |jitter| after_attempt(0, Outcome::Refused { status: 500 }, jitter);
+        let next =
+            |jitter| after_attempt(0, Outcome::Refused { status: 500, retry_after: None }, jitter);
         assert_eq!(next(1.0), NextStep::RetryIn(Duration::from_secs(6)));
         assert_eq!(next(7.0), NextStep::RetryIn(Duration::from_secs(6)));
         assert_eq!(next(-1.0), NextStep::RetryIn(Duration::from_secs(5)));

@@ -14,6 +14,7 @@ pub mod idempotency;
 mod life;
 pub mod listing;
 pub mod notification;
+pub mod outcome;
 pub mod profile;
 pub mod provider;
 pub mod query;

@@ -1,7 +1,7 @@
 //! Deliveries: notifications on their way, claimed and recorded try by try.
 
 use super::{As, Store, StoreError, later, read, wake};
-use crate::domain::delivery::{NextStep, Outcome};
+use crate::domain::{delivery::NextStep, outcome::Outcome};
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, TenantId};
 use sqlx::{Postgres, Transaction};

@@ -104,7 +104,7 @@ async fn a_worker_that_dies_while_it_sends_is_followed_by_another(pool: PgPool) 
     let attempt = control::store::Try {
         started_at: app.clock.now(),
         duration: Duration::ZERO,
-        outcome: control::domain::delivery::Outcome::Refused { status: 500 },
+        outcome: control::domain::outcome::Outcome::Refused { status: 500, retry_after: None },
         detail: None,
     };
     let again = control::domain::delivery::NextStep::RetryIn(Duration::ZERO);
