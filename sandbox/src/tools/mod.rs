@@ -2,6 +2,7 @@
 
 pub mod cargo;
 mod debian;
+pub mod earlier;
 mod envoy;
 mod pip;
 mod postgres;

@@ -3,7 +3,7 @@
 use crate::{
     database::Database,
     say,
-    tools::{Preferences, TOOLS_VARIABLE, Tools, cargo},
+    tools::{Preferences, TOOLS_VARIABLE, Tools, cargo, earlier},
     workspace,
 };
 use anyhow::ensure;
@@ -13,6 +13,7 @@ pub async fn run(preferences: &Preferences) -> anyhow::Result<()> {
     cargo("formatting", &["fmt", "--all", "--check"], &[]).await?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo("lints", &clippy, &[]).await?;
+    earlier::control().await?;
     let tools = Tools::ready(preferences).await?;
     let logs = workspace::sandbox_folder().join("test");
     std::fs::create_dir_all(&logs)?;

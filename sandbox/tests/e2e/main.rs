@@ -25,5 +25,6 @@ mod scenarios;
 mod settings;
 mod support;
 mod tokens;
+mod upgrade;
 mod webhooks;
 mod wire;

@@ -1,0 +1,68 @@
+//! The control of an earlier release, built from the history: an upgrade is tried with it.
+
+use super::cargo;
+use crate::{say, workspace};
+use anyhow::{Context as _, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tokio::process::Command;
+
+/// The release before notifications had destinations of their own, and the feed. Until there are tags it is
+/// named by its commit; take the newest release that must be upgraded from.
+const RELEASE: &str = "0d614a39c99af61ba9aee007975c99b082c93653";
+
+fn folder() -> PathBuf {
+    workspace::sandbox_folder().join("earlier").join(RELEASE)
+}
+
+/// Finds or builds it; nothing, where the history does not reach back so far, as in an archive of the sources.
+///
+/// It shares the folder of builds, and with it what both are made of. That puts it where today's control would
+/// be, so that today's must be built, or looked for, after this.
+pub async fn control() -> anyhow::Result<Option<PathBuf>> {
+    let kept = folder().join("control");
+    if kept.exists() {
+        return Ok(Some(kept));
+    }
+    let sources = folder().join("sources");
+    fs::create_dir_all(&sources)?;
+    if !unpack(&sources).await? {
+        say::doing("the history has no earlier release: its upgrade cannot be tried");
+        return Ok(None);
+    }
+    say::doing("building the control of an earlier release");
+    let mut build = cargo::command();
+    build
+        .args(["build", "--locked", "--package", "control", "--manifest-path"])
+        .arg(sources.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace::root().join("target"));
+    let built = cargo::built(build, "control").await?;
+    // Copied under another name first: what has the name is whole.
+    let copy = folder().join("control.new");
+    fs::copy(built, &copy)?;
+    fs::rename(&copy, &kept)?;
+    cargo::build_control().await?;
+    Ok(Some(kept))
+}
+
+/// The release's sources; `false`, where there is no such commit.
+async fn unpack(into: &Path) -> anyhow::Result<bool> {
+    let archive = into.with_extension("tar");
+    let git = Command::new("git")
+        .arg("-C")
+        .arg(workspace::root())
+        .args(["archive", "--format=tar", "-o"])
+        .arg(&archive)
+        .arg(RELEASE)
+        .output()
+        .await;
+    if !git.is_ok_and(|git| git.status.success()) {
+        return Ok(false);
+    }
+    let tar = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(into).status().await;
+    ensure!(tar.context("cannot run tar")?.success(), "the earlier release cannot be unpacked");
+    Ok(true)
+}
