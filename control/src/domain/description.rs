@@ -165,7 +165,10 @@ impl WrittenMapping {
         }
         if token_rejected.is_some() && success.is_none() {
             // A success that could also be a rejection would end connections that are well.
-            refuse("profile.tokenRejected is read of failures alone; say what a success holds".to_owned());
+            refuse(
+                "profile.tokenRejected is read of failures alone; say what a success holds"
+                    .to_owned(),
+            );
         }
         if token_rejected.as_ref().is_some_and(|rejected| rejected.one_of.is_empty()) {
             refuse("profile.tokenRejected.oneOf must have a word at least".to_owned());
@@ -173,7 +176,16 @@ impl WrittenMapping {
         let success = success.map(|WrittenSuccess { pointer, equals }| Success { pointer, equals });
         let token_rejected = token_rejected
             .map(|WrittenRejection { pointer, one_of }| TokenRejected { pointer, one_of });
-        Mapping { method, paths, success, token_rejected, account_id, display_name, username, avatar }
+        Mapping {
+            method,
+            paths,
+            success,
+            token_rejected,
+            account_id,
+            display_name,
+            username,
+            avatar,
+        }
     }
 }
 

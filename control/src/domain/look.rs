@@ -55,7 +55,9 @@ pub enum Turn {
     Now(Looks),
     Wait(DateTime<Utc>),
     /// A look that began later than the wish was applied already.
-    Answered { found: bool },
+    Answered {
+        found: bool,
+    },
 }
 
 impl Looks {
@@ -183,10 +185,8 @@ mod tests {
 
     #[test]
     fn an_attempt_whose_user_waits_has_two_looks_at_once_and_then_waits_as_all() {
-        let wish = |second, number| Wish::Hint {
-            asked_at: at(second),
-            awaited: Some(attempt(number)),
-        };
+        let wish =
+            |second, number| Wish::Hint { asked_at: at(second), awaited: Some(attempt(number)) };
         let mut looks = looked(100, Some(false));
         for hurries in [1, 2] {
             let Turn::Now(kept) = looks.turn(wish(101, 7), at(101)) else { panic!("it waits") };

@@ -32,7 +32,9 @@ pub enum Begin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookFor {
     /// A webhook; `says_success`, if it may be the one that a user waits for.
-    Hint { says_success: bool },
+    Hint {
+        says_success: bool,
+    },
     Check,
 }
 
