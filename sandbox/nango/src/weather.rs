@@ -3,15 +3,19 @@
 //! What happens is drawn from a seed, call by call. Fair spells have answers that are late or wrong; in the
 //! foul ones between them, which are short, nearly nothing is answered at all.
 
-use crate::answer::{self, Answer};
+use crate::{
+    answer::{self, Answer},
+    vault::now,
+};
 use axum::{
     body::Body,
     http::{Response, StatusCode, header},
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use std::{collections::BTreeMap, io, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// What a call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +66,8 @@ const FOUL: [(Meets, u32); 6] = [
 ];
 
 /// Whoever is left alone must not find a foul spell again that has waited for him.
-const FOUL_FOR: Duration = Duration::from_secs(1);
-const SILENCE: Duration = Duration::from_secs(60);
+const FOUL_FOR: TimeDelta = TimeDelta::seconds(1);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// The weather, and how often each thing was met.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ pub(crate) struct Weather {
 #[derive(Debug)]
 enum Spell {
     Fair { calls_left: u32 },
-    Foul { until: Instant },
+    Foul { until: DateTime<Utc> },
 }
 
 /// What one call meets, and after how long.
@@ -99,10 +103,10 @@ impl Weather {
     }
 
     pub(crate) fn next(&mut self) -> Gust {
-        let now = Instant::now();
+        let now = now();
         match &mut self.spell {
             Spell::Fair { calls_left: 0 } => {
-                let until = now.checked_add(FOUL_FOR).unwrap_or(now);
+                let until = now.checked_add_signed(FOUL_FOR).unwrap_or(now);
                 self.spell = Spell::Foul { until };
             }
             Spell::Fair { calls_left } => *calls_left = calls_left.saturating_sub(1),

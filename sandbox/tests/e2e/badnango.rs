@@ -8,7 +8,7 @@ use contract::{
     keys::KeyRing,
 };
 use reqwest::Client;
-use sandbox::{client_app, say, stack::Stack};
+use sandbox::{client_app, process::wait_for, say, stack::Stack};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use std::{
@@ -16,16 +16,16 @@ use std::{
     env, fs,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::Mutex, task::JoinSet, time::interval};
 
 const STARTS: u64 = 10_000;
 const SENDERS: usize = 100;
 
-/// How soon whoever was sent away comes again, if not sooner: some are so rude.
+/// How soon whoever was sent away comes again: not all read when they may.
 const RUDENESS: Duration = Duration::from_secs(2);
 
 /// All calls of a start have ten seconds together; the rest is for the database of a busy machine.
@@ -93,18 +93,18 @@ async fn ten_thousand_starts_at_a_bad_nango_leave_nothing_behind_but_what_was_an
 
     // Once Nango has closed its connections, what is open is what was open.
     world.stack.nango.take().unwrap().leave();
-    let began = Instant::now();
-    loop {
-        let of_database = connections(&mut database).await;
+    let looked = AtomicI64::new(0);
+    let database = Mutex::new(database);
+    let returned = wait_for("more files are open than at first", WELL_WITHIN, || async {
+        let of_database = connections(&mut *database.lock().await).await;
         let open = open_files(process) - of_database;
-        assert!(of_database <= DATABASE_CONNECTIONS_MAX, "{of_database} to the database");
-        if open <= open_at_first {
-            break;
-        }
-        let is_late = began.elapsed() > WELL_WITHIN;
-        assert!(!is_late, "{open} open files beside the database's, {open_at_first} at first");
-        sleep(Duration::from_millis(100)).await;
-    }
+        looked.store(open, Ordering::Relaxed);
+        Ok((open <= open_at_first).then_some(of_database))
+    });
+    let of_database =
+        returned.await.unwrap_or_else(|late| panic!("{late}: {looked:?}, not {open_at_first}"));
+    assert!(of_database <= DATABASE_CONNECTIONS_MAX, "{of_database} to the database");
+    let database = database.into_inner();
     database.close().await.unwrap();
     world.finish().await;
 }
@@ -218,13 +218,15 @@ async fn send_all(stack: &Stack, tally: &mut Tally) {
         let (sender, next) = (Arc::clone(&sender), Arc::clone(&next));
         tasks.spawn(async move {
             let mut tally = Tally::default();
+            let mut pace = interval(RUDENESS);
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number > STARTS {
                     return tally;
                 }
-                if let Some(wait) = sender.start(number, &mut tally).await {
-                    sleep(wait.min(RUDENESS)).await;
+                if sender.start(number, &mut tally).await.is_some() {
+                    pace.reset();
+                    pace.tick().await;
                 }
             }
         });
@@ -240,12 +242,12 @@ async fn come_back(stack: &Stack, tally: &mut Tally) {
     let began = Instant::now();
     let before = tally.ids.len();
     let mut number = STARTS;
+    let mut pace = interval(RUDENESS);
     while tally.ids.len() == before {
         assert!(began.elapsed() < WELL_WITHIN, "nothing can be started any more");
+        pace.tick().await;
         number += 1;
-        if let Some(wait) = sender.start(number, tally).await {
-            sleep(wait.min(RUDENESS)).await;
-        }
+        sender.start(number, tally).await;
     }
     assert_eq!(tally.wrong, [] as [String; 0]);
 }
