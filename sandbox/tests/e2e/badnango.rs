@@ -47,6 +47,9 @@ const ANSWERS: [(u16, &str); 4] = [
     (503, "vault_unavailable"),
 ];
 
+/// And what a machine may answer that is too busy for its database.
+const BUSY: (u16, &str) = (503, "unavailable");
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_starts_at_a_bad_nango_leave_nothing_behind_but_what_was_answered() {
     // Another seed is another weather.
@@ -79,7 +82,8 @@ async fn ten_thousand_starts_at_a_bad_nango_leave_nothing_behind_but_what_was_an
         memory(process, "VmHWM"),
     ));
     assert_eq!(tally.wrong, [] as [String; 0]);
-    let seen: Vec<_> = tally.answers.keys().map(|(status, code)| (*status, &**code)).collect();
+    let seen = tally.answers.keys().map(|(status, code)| (*status, &**code));
+    let seen: Vec<_> = seen.filter(|said| *said != BUSY).collect();
     assert_eq!(seen, ANSWERS, "it proves something only if all of them come to pass");
     assert_eq!(met.len(), 12, "and all that the weather has: {met:?}");
     assert!(tally.ids.len() > 2000, "only {} were started", tally.ids.len());
@@ -201,7 +205,8 @@ impl Sender {
         let said = (answer.status, answer.problem_code());
         let retry_after = answer.headers.get("retry-after").and_then(|it| it.to_str().ok());
         let retry_after = retry_after.and_then(|it| it.parse().ok()).map(Duration::from_secs);
-        let is_listed = ANSWERS.contains(&(said.0, said.1.as_str()));
+        let listed = (said.0, said.1.as_str());
+        let is_listed = listed == BUSY || ANSWERS.contains(&listed);
         if !is_listed || retry_after.is_some() != (said.0 == 503) {
             tally.wrong.push(format!("start {number}: {answer:?}"));
         }
