@@ -2,7 +2,7 @@
 //! asked for. The built-in file has the form of an operator's.
 
 use super::{
-    profile::{Mapping, Method, Success},
+    profile::{Mapping, Method, Success, TokenRejected},
     provider::Provider,
     start::is_scope,
 };
@@ -53,6 +53,7 @@ struct WrittenMapping {
     method: Method,
     paths: Vec<String>,
     success: Option<WrittenSuccess>,
+    token_rejected: Option<WrittenRejection>,
     account_id: Vec<String>,
     #[serde(default)]
     display_name: Vec<String>,
@@ -67,6 +68,13 @@ struct WrittenMapping {
 struct WrittenSuccess {
     pointer: String,
     equals: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WrittenRejection {
+    pointer: String,
+    one_of: Vec<String>,
 }
 
 impl Descriptions {
@@ -135,7 +143,8 @@ impl Written {
 
 impl WrittenMapping {
     fn check(self, refuse: &mut impl FnMut(String)) -> Mapping {
-        let Self { method, paths, success, account_id, display_name, username, avatar } = self;
+        let Self { method, paths, success, token_rejected, .. } = self;
+        let Self { account_id, display_name, username, avatar, .. } = self;
         if !(1..=PATHS_MAX).contains(&paths.len()) {
             refuse(format!("profile.paths must have 1 to {PATHS_MAX} paths"));
         }
@@ -150,11 +159,33 @@ impl WrittenMapping {
         }
         let pointers = [&account_id, &display_name, &username, &avatar].into_iter().flatten();
         let pointers = pointers.chain(success.as_ref().map(|success| &success.pointer));
+        let pointers = pointers.chain(token_rejected.as_ref().map(|rejected| &rejected.pointer));
         for pointer in pointers.filter(|pointer| !is_pointer(pointer)) {
             refuse(format!("profile: {pointer:?} is no JSON pointer, such as /user/id"));
         }
+        if token_rejected.is_some() && success.is_none() {
+            // A success that could also be a rejection would end connections that are well.
+            refuse(
+                "profile.tokenRejected is read of failures alone; say what a success holds"
+                    .to_owned(),
+            );
+        }
+        if token_rejected.as_ref().is_some_and(|rejected| rejected.one_of.is_empty()) {
+            refuse("profile.tokenRejected.oneOf must have a word at least".to_owned());
+        }
         let success = success.map(|WrittenSuccess { pointer, equals }| Success { pointer, equals });
-        Mapping { method, paths, success, account_id, display_name, username, avatar }
+        let token_rejected = token_rejected
+            .map(|WrittenRejection { pointer, one_of }| TokenRejected { pointer, one_of });
+        Mapping {
+            method,
+            paths,
+            success,
+            token_rejected,
+            account_id,
+            display_name,
+            username,
+            avatar,
+        }
     }
 }
 
@@ -277,6 +308,7 @@ mod tests {
             "c": {"profile": {"paths": ["../x", "ok"], "accountId": ["id"], "avatar": ["/a~2"]}, "scopes": ["a b"]},
             "d": {"profile": {"method": "PUT", "paths": ["x"], "accountId": ["/id"]}},
             "e": {"profile": {"paths": ["x"], "accountId": ["/id"], "success": {"pointer": "ok", "equals": 1}}},
+            "f": {"profile": {"paths": ["x"], "accountId": ["/id"], "tokenRejected": {"pointer": "error", "oneOf": []}}},
         });
         let problems = read(&file).unwrap_err().join("\n");
         for told in [
@@ -290,10 +322,13 @@ mod tests {
             "c: scopes: \"a b\"",
             "d: unknown variant `PUT`",
             "e: profile: \"ok\" is no JSON",
+            "f: profile: \"error\" is no JSON",
+            "f: profile.tokenRejected is read",
+            "f: profile.tokenRejected.oneOf must",
         ] {
             assert!(problems.contains(told), "{told} in:\n{problems}");
         }
-        assert_eq!(problems.lines().count(), 10, "{problems}");
+        assert_eq!(problems.lines().count(), 13, "{problems}");
         for text in ["", "[]", "{", "null", "{\"a\": 1}"] {
             assert_eq!(Descriptions::read(text.as_bytes()).unwrap_err().len(), 1, "{text}");
         }

@@ -13,6 +13,7 @@ pub mod health;
 pub mod idempotency;
 mod life;
 pub mod listing;
+pub mod look;
 pub mod notification;
 pub mod outcome;
 pub mod profile;

@@ -32,6 +32,23 @@ pub(super) struct Success {
     pub(super) equals: Value,
 }
 
+/// What an answer holds that says 200 and means 401: the token is taken no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TokenRejected {
+    pub(super) pointer: String,
+    pub(super) one_of: Vec<String>,
+}
+
+/// What a provider says of a token's user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Me {
+    Is(Profile),
+    /// The provider takes the token no more.
+    TokenRejected,
+    /// Nobody asked, or the answer says nothing of user or token.
+    Unsaid,
+}
+
 /// Where a provider says who the user is. Only [`super::description::Descriptions::read`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -39,6 +56,7 @@ pub struct Mapping {
     /// Below the provider's API, through the vault's proxy; never from a caller.
     pub(super) paths: Vec<String>,
     pub(super) success: Option<Success>,
+    pub(super) token_rejected: Option<TokenRejected>,
     /// JSON pointers; of each list, the first that points at something is taken.
     pub(super) account_id: Vec<String>,
     pub(super) display_name: Vec<String>,
@@ -56,13 +74,27 @@ impl Mapping {
         self.paths.iter().map(String::as_str)
     }
 
-    /// Reads the provider's answer; nothing, if it is not the answer of a success.
-    pub fn read(&self, answer: &Value) -> Option<Profile> {
-        if let Some(Success { pointer, equals }) = &self.success
-            && answer.pointer(pointer) != Some(equals)
-        {
-            return None;
+    /// Reads the provider's answer. What is not said in so many words is not read into it: a limit of rates or
+    /// an outage has the same dress as a token that is taken no more.
+    pub fn read(&self, answer: &Value) -> Me {
+        let is_success = |Success { pointer, equals }: &Success| {
+            answer.pointer(pointer).is_some_and(|found| found == equals)
+        };
+        if self.success.as_ref().is_none_or(is_success) {
+            return self.profile(answer).map_or(Me::Unsaid, Me::Is);
         }
+        let is_rejected = |TokenRejected { pointer, one_of }: &TokenRejected| {
+            let found = answer.pointer(pointer).and_then(Value::as_str);
+            found.is_some_and(|found| one_of.iter().any(|word| word == found))
+        };
+        if self.token_rejected.as_ref().is_some_and(is_rejected) {
+            Me::TokenRejected
+        } else {
+            Me::Unsaid
+        }
+    }
+
+    fn profile(&self, answer: &Value) -> Option<Profile> {
         let first = |pointers: &[String]| pointers.iter().find_map(|pointer| text(answer, pointer));
         Some(Profile {
             account_id: Some(first(&self.account_id)?),
@@ -107,7 +139,15 @@ mod tests {
                 texts.map(|text| text.map(str::to_owned));
             Profile { account_id, display_name, username, avatar }
         });
+        let expected = expected.map_or(Me::Unsaid, Me::Is);
         assert_eq!(mapping.read(&answer), expected, "{provider}: {answer}");
+    }
+
+    #[track_caller]
+    fn check_slack(answer: Value, expected: Me) {
+        let described = Descriptions::built_in();
+        let mapping = described.mapping(&"slack".parse().unwrap()).unwrap();
+        assert_eq!(mapping.read(&answer), expected, "{answer}");
     }
 
     #[test]
@@ -141,11 +181,48 @@ mod tests {
 
     #[test]
     fn a_failure_in_the_dress_of_a_success_says_nothing() {
-        check("slack", json!({"ok": false, "error": "invalid_auth"}), None);
+        check("slack", json!({"ok": false, "error": "not_allowed_token_type"}), None);
         check("slack", json!({"ok": "true", "user_id": "U1"}), None);
         check("slack", json!({"user_id": "U1"}), None);
         check("github", json!({"message": "Bad credentials"}), None);
         check("github", json!([]), None);
+    }
+
+    #[test]
+    fn slack_says_in_a_200_that_it_takes_a_token_no_more() {
+        for word in ["token_revoked", "invalid_auth", "token_expired", "account_inactive"] {
+            check_slack(json!({"ok": false, "error": word}), Me::TokenRejected);
+        }
+    }
+
+    /// <https://docs.slack.dev/reference/methods/auth.test/#errors>
+    #[test]
+    fn what_slack_says_of_itself_or_of_scopes_rejects_no_token() {
+        for word in [
+            "ratelimited",
+            "internal_error",
+            "fatal_error",
+            "service_unavailable",
+            "request_timeout",
+            "accesslimited",
+            "access_denied",
+            "missing_scope",
+            "no_permission",
+            "not_allowed_token_type",
+            "not_authed",
+            "org_login_required",
+            "ekm_access_denied",
+            "team_added_to_org",
+            "TOKEN_REVOKED",
+            "token_revoked ",
+            "",
+        ] {
+            check_slack(json!({"ok": false, "error": word}), Me::Unsaid);
+        }
+        check_slack(json!({"ok": false}), Me::Unsaid);
+        check_slack(json!({"ok": false, "error": ["token_revoked"]}), Me::Unsaid);
+        check_slack(json!({"ok": true, "error": "token_revoked"}), Me::Unsaid);
+        check_slack(json!("token_revoked"), Me::Unsaid);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
         budget::CallClass,
         connection::Reason,
         health::Vault,
-        profile::{Mapping, Method, Profile},
+        profile::{Mapping, Me, Method},
     },
     mint::Mint,
 };
@@ -277,23 +277,24 @@ impl NangoClient {
         self.config.profile_key.is_some()
     }
 
-    /// Who the user is at the provider; nothing, where nobody may ask or the provider does not say.
+    /// Who the user is at the provider, or that it takes the token no more.
     ///
-    /// The next path is tried where the provider has no answer for this token. A provider that does not
+    /// The next path is tried where the provider has no answer for this token, and the last one's word
+    /// counts: a token that one path rejects may be good for another. A provider that does not
     /// answer at all is not asked further: a later path might name another account than the first.
     pub async fn profile(
         &self,
         mapping: &Mapping,
         integration: &IntegrationId,
         id: &NangoConnectionId,
-    ) -> Result<Option<Profile>, NangoError> {
-        let Some(key) = &self.config.profile_key else { return Ok(None) };
+    ) -> Result<Me, NangoError> {
+        let Some(key) = &self.config.profile_key else { return Ok(Me::Unsaid) };
         let method = match mapping.method() {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
         };
         let deadline = self.gate.deadline(PROFILE_TIMEOUT);
-        let mut said = Ok(None);
+        let mut said = Ok(Me::Unsaid);
         for path in mapping.paths() {
             let path: Vec<&str> = std::iter::once("proxy").chain(path.split('/')).collect();
             let request = self
@@ -308,7 +309,7 @@ impl NangoClient {
             let is_over = |error: &NangoError| {
                 matches!(error, NangoError::Unreachable(_) | NangoError::Busy { .. })
             };
-            if matches!(said, Ok(Some(_))) || said.as_ref().err().is_some_and(is_over) {
+            if matches!(said, Ok(Me::Is(_))) || said.as_ref().err().is_some_and(is_over) {
                 break;
             }
         }

@@ -20,6 +20,9 @@ impl Outbox {
                     self.apply_listed(row, refresh(row), None).await?;
                 }
                 self.look_again_or_end(&attempt).await?;
+                let found = listed.iter().any(|row| row.tenant == attempt.tenant);
+                let whose = (&attempt.tenant, attempt.connection);
+                self.store.note_look(whose, now, found).await?;
             }
             Err(error) => {
                 let id = attempt.id;

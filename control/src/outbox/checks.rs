@@ -7,7 +7,7 @@ use crate::{
         event::Event,
     },
     nango::{LookUp, NangoError},
-    store::{As, ClaimedJob, StoreError},
+    store::{As, Begin, ClaimedJob, LookFor, StoreError},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -36,12 +36,38 @@ impl From<StoreError> for Unchecked {
 }
 
 impl Outbox {
-    /// Looks, and says when to look again.
+    /// Looks, if it is time, and says when to look again.
     pub(super) async fn check(
         &self,
         job: &ClaimedJob,
         connection: &Connection,
     ) -> Result<Option<DateTime<Utc>>, Unchecked> {
+        let whose = (&job.tenant, job.connection);
+        let wish = (LookFor::Check, job.created_at);
+        let look = match self.store.begin_look(whose, wish, self.clock.now()).await? {
+            Begin::Now(look) => look,
+            Begin::Wait(until) => return Ok(Some(until)),
+            // Nobody else's look is an answer, and a foreign key holds that there is a connection.
+            Begin::Answered { .. } | Begin::NotFound => return Ok(None),
+        };
+        match self.look_and_probe(job, connection).await {
+            Ok((found, again_at)) => {
+                self.store.end_look(&look, found).await?;
+                Ok(again_at)
+            }
+            Err(error) => {
+                self.store.undo_look(&look).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the vault listed it, and when to look again.
+    async fn look_and_probe(
+        &self,
+        job: &ClaimedJob,
+        connection: &Connection,
+    ) -> Result<(bool, Option<DateTime<Utc>>), Unchecked> {
         let listed = self.nango.look_up(LookUp::Ours(connection.id)).await?;
         let listed: Vec<_> = listed.iter().filter(|row| row.tenant == job.tenant).collect();
         for row in &listed {
@@ -66,6 +92,7 @@ impl Outbox {
         let doubts = now.map_or(Doubts::NONE, |connection| connection.doubts);
         let is_doubted = doubts.missing_since.is_some() || doubts.rejected_since.is_some();
         let is_young = at.signed_duration_since(job.created_at) < DOUBT_FOR;
-        Ok((is_doubted && is_young).then(|| at.checked_add_signed(LOOK_AGAIN_AFTER)).flatten())
+        let again_at = at.checked_add_signed(LOOK_AGAIN_AFTER).filter(|_| is_doubted && is_young);
+        Ok((!listed.is_empty(), again_at))
     }
 }

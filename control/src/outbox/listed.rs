@@ -7,7 +7,7 @@ use crate::{
         audit::Actor,
         connection::Connection,
         event::{Event, Refresh, Rules},
-        profile::Profile,
+        profile::{Me, Profile},
         transition::Effect,
     },
     nango::{Listed, NangoError},
@@ -96,7 +96,8 @@ impl Outbox {
             return Profile::default();
         };
         match self.nango.profile(mapping, &row.integration, &row.id).await {
-            Ok(profile) => profile.unwrap_or_default(),
+            Ok(Me::Is(profile)) => profile,
+            Ok(Me::TokenRejected | Me::Unsaid) => Profile::default(),
             Err(error) => {
                 let id = known.id;
                 let error = chain(&error);
@@ -109,13 +110,13 @@ impl Outbox {
     /// Whether the provider takes the token, and whose it is; nothing, where nobody can say.
     pub(super) async fn probe(&self, known: &Connection, row: &Listed) -> Option<Event> {
         let mapping = self.catalogue.mapping(&known.provider)?;
+        let rejected = Event::Probed { is_taken: false, profile: Profile::default() };
         match self.nango.profile(mapping, &row.integration, &row.id).await {
-            Ok(Some(profile)) => Some(Event::Probed { is_taken: true, profile }),
+            Ok(Me::Is(profile)) => Some(Event::Probed { is_taken: true, profile }),
+            Ok(Me::TokenRejected) => Some(rejected),
             // Nango's own refusals have a code; this one is the provider's.
-            Err(NangoError::Refused { status: 401, code }) if code == "unknown" => {
-                Some(Event::Probed { is_taken: false, profile: Profile::default() })
-            }
-            Ok(None) | Err(_) => None,
+            Err(NangoError::Refused { status: 401, code }) if code == "unknown" => Some(rejected),
+            Ok(Me::Unsaid) | Err(_) => None,
         }
     }
 }

@@ -5,7 +5,9 @@ use crate::{
     cause::chain,
     domain::connection::Status,
     nango::{Listed, LookUp, NangoError},
-    store::{As, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
+    store::{
+        As, Begin, ClaimedReceipt, Hint, LookFor, Postponed, ReceiptOutcome, Settled, StoreError,
+    },
 };
 use chrono::TimeDelta;
 use contract::{
@@ -13,11 +15,11 @@ use contract::{
     nango::{AuthHint, HintTags, Operation, SimplifiedHint},
 };
 
-/// The waits while the vault does not list what a webhook claims: it may list from a replica that lags.
-const LOOK_AGAIN_AFTER: [TimeDelta; 5] = [
+/// The waits while the vault does not list what a webhook claims: it may list from a replica that lags. Each
+/// is longer where the look before was too short ago; an attempt that is waited for has looks of its own.
+const LOOK_AGAIN_AFTER: [TimeDelta; 4] = [
     TimeDelta::seconds(2),
-    TimeDelta::seconds(5),
-    TimeDelta::seconds(15),
+    TimeDelta::seconds(30),
     TimeDelta::seconds(60),
     TimeDelta::seconds(300),
 ];
@@ -25,8 +27,8 @@ const LOOK_AGAIN_AFTER: [TimeDelta; 5] = [
 /// What a hint says, after everything that is known here was held against it.
 #[derive(Debug)]
 enum Lead {
-    /// Ask the vault about a connection of ours.
-    Ask(TenantId, ConnectionId),
+    /// Ask the vault about a connection of ours. `says_success`, if it may be one that a user waits for.
+    Ask { tenant: TenantId, id: ConnectionId, says_success: bool },
     /// Ask the vault once about a name of its own that is not known here.
     AskOnce(NangoConnectionId),
     /// There is nothing to ask.
@@ -43,11 +45,9 @@ impl Outbox {
             Lead::Settle(outcome) => {
                 self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
             }
-            Lead::Ask(tenant, id) => match self.ask(&tenant, id).await {
-                Ok(listed) if listed.is_empty() => self.look_again(&receipt).await?,
-                Ok(listed) => self.carry_over(&receipt, &listed).await?,
-                Err(error) => self.ask_again(&receipt, &error).await?,
-            },
+            Lead::Ask { tenant, id, says_success } => {
+                self.look(&receipt, (&tenant, id), says_success).await?;
+            }
             Lead::AskOnce(name) => match self.nango.look_up(LookUp::Nangos(&name)).await {
                 Ok(listed) if listed.is_empty() => {
                     let outcome = ReceiptOutcome::Unconfirmed;
@@ -58,6 +58,42 @@ impl Outbox {
             },
         }
         Ok(true)
+    }
+
+    /// Asks the vault, unless somebody did since the hint came, or does soon.
+    async fn look(
+        &self,
+        receipt: &ClaimedReceipt,
+        (tenant, id): (&TenantId, ConnectionId),
+        says_success: bool,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let wish = (LookFor::Hint { says_success }, receipt.asked_at);
+        let settle = |outcome| self.store.settle_receipt(receipt, outcome, now);
+        let look = match self.store.begin_look((tenant, id), wish, now).await? {
+            Begin::Now(look) => look,
+            Begin::Wait(until) => {
+                return self.store.postpone_receipt(receipt, Postponed::Busy, until).await;
+            }
+            Begin::Answered { found: true } => return settle(ReceiptOutcome::NothingNew).await,
+            Begin::Answered { found: false } => return self.look_again(receipt).await,
+            Begin::NotFound => return settle(ReceiptOutcome::NoMatch).await,
+        };
+        match self.ask(tenant, id).await {
+            Ok(listed) => {
+                if listed.is_empty() {
+                    self.look_again(receipt).await?;
+                } else {
+                    self.carry_over(receipt, &listed).await?;
+                }
+                // Last: until all of it is applied, it answers nobody.
+                self.store.end_look(&look, !listed.is_empty()).await
+            }
+            Err(error) => {
+                self.store.undo_look(&look).await?;
+                self.ask_again(receipt, &error).await
+            }
+        }
     }
 
     /// Matches a hint with what is kept here, so that a stranger's forgery costs as little as possible.
@@ -84,7 +120,7 @@ impl Outbox {
             && connection.status == Status::Active
             && connection.open_attempt.is_none();
         Ok(if says_success && !is_known {
-            Lead::Ask(tenant.clone(), *id)
+            Lead::Ask { tenant: tenant.clone(), id: *id, says_success }
         } else {
             Lead::Settle(ReceiptOutcome::NothingNew)
         })
@@ -99,7 +135,11 @@ impl Outbox {
         let connection = self.store.connection(As::Worker, &tenant, id).await?;
         let is_news = hint.operation == Operation::Refresh
             && connection.is_some_and(|connection| connection.is_news(hint.success));
-        Ok(if is_news { Lead::Ask(tenant, id) } else { Lead::Settle(ReceiptOutcome::NothingNew) })
+        Ok(if is_news {
+            Lead::Ask { tenant, id, says_success: false }
+        } else {
+            Lead::Settle(ReceiptOutcome::NothingNew)
+        })
     }
 
     /// A simplified body names a connection by our id or by the vault's. A name of the vault's that is not
@@ -108,8 +148,11 @@ impl Outbox {
         let name = &hint.connection_id;
         if let Ok(id) = name.as_str().parse::<ConnectionId>() {
             let tenant = self.store.tenant_of(id).await?;
-            return Ok(tenant
-                .map_or(Lead::Settle(ReceiptOutcome::NoMatch), |tenant| Lead::Ask(tenant, id)));
+            return Ok(tenant.map_or(Lead::Settle(ReceiptOutcome::NoMatch), |tenant| Lead::Ask {
+                tenant,
+                id,
+                says_success: true,
+            }));
         }
         if !self.store.connections_by_vault_name(name).await?.is_empty() {
             return Ok(Lead::Settle(ReceiptOutcome::NothingNew));

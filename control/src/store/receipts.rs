@@ -37,6 +37,8 @@ pub struct ClaimedReceipt {
     pub looks: usize,
     /// How often the vault could not be asked.
     pub failures: usize,
+    /// A look that began later answers it.
+    pub asked_at: DateTime<Utc>,
     pub hint: Hint,
 }
 
@@ -86,7 +88,7 @@ impl ReceiptOutcome {
     }
 }
 
-type Row = (Uuid, i32, i32, String, Option<Json<serde_json::Value>>);
+type Row = (Uuid, i32, i32, DateTime<Utc>, String, Option<Json<serde_json::Value>>);
 
 impl Store {
     /// Keeps what a webhook claims; what says nothing is settled at once. When this returns, the
@@ -106,8 +108,8 @@ impl Store {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
             "INSERT INTO receipts (receipt_id, received_at, request_id, webhook_key, body_sha256, kind, hint, outcome,
-                settled_at, due_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2)",
+                settled_at, due_at, asked_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2, $2)",
         )
         .bind(id.as_uuid())
         .bind(received_at)
@@ -142,7 +144,7 @@ impl Store {
                  WHERE settled_at IS NULL AND due_at <= $2 AND kind IN ('auth', 'simplified')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING receipt_id, looks, failures, kind, hint",
+             RETURNING receipt_id, looks, failures, coalesce(asked_at, received_at), kind, hint",
         )
         .bind(lease)
         .bind(at)
@@ -150,7 +152,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(id, looks, failures, kind, hint)| {
+        row.map(|(id, looks, failures, asked_at, kind, hint)| {
             let hint = hint.map(|Json(hint)| hint).unwrap_or_default();
             let hint = match kind.as_str() {
                 "auth" => serde_json::from_value(hint).map(Hint::Auth),
@@ -161,6 +163,7 @@ impl Store {
                 lease,
                 looks: usize::try_from(looks).unwrap_or_default(),
                 failures: usize::try_from(failures).unwrap_or_default(),
+                asked_at,
                 hint: hint.map_err(|error| {
                     StoreError::Corrupt(format!("receipts.hint of {id}: {error}"))
                 })?,
@@ -169,14 +172,17 @@ impl Store {
         .transpose()
     }
 
-    /// How many look-ups at the vault are due, counted up to a limit.
+    /// Of how many connections look-ups at the vault are due, counted up to a limit. Many hints of one
+    /// connection are one look-up.
     pub async fn look_ups_due(&self, at: DateTime<Utc>, limit: i64) -> Result<i64, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         let due = sqlx::query_scalar(
             "SELECT count(*) FROM (
-                 (SELECT 1 FROM receipts WHERE settled_at IS NULL AND due_at <= $1 LIMIT $2)
+                 (SELECT DISTINCT coalesce(hint #>> '{tags,connection_ref}', hint ->> 'connectionId') FROM (
+                      SELECT hint FROM receipts WHERE settled_at IS NULL AND due_at <= $1 LIMIT 20 * $2
+                  ) AS receipts LIMIT $2)
                  UNION ALL
-                 (SELECT 1 FROM attempts WHERE status = 'open' AND due_at <= $1 LIMIT $2)
+                 (SELECT connection_id::text FROM attempts WHERE status = 'open' AND due_at <= $1 LIMIT $2)
              ) AS due",
         )
         .bind(at)
@@ -210,8 +216,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (looks, failures) = why.counts();
         let mut tx = self.begin(As::Worker).await?;
+        // What was not listed is asked anew; all else still asks what it did.
         sqlx::query(
-            "UPDATE receipts SET due_at = $3, lease = NULL, looks = looks + $4, failures = failures + $5
+            "UPDATE receipts SET due_at = $3, lease = NULL, looks = looks + $4, failures = failures + $5,
+                asked_at = CASE WHEN $4 > 0 THEN $3 ELSE asked_at END
              WHERE receipt_id = $1 AND lease = $2",
         )
         .bind(receipt.id.as_uuid())

@@ -132,6 +132,8 @@ async fn an_extra_success_is_undone_once_however_often_it_is_told(pool: PgPool) 
     for _ in 0..3 {
         app.say_created(&started, &second).await;
     }
+    // The vault was looked at for this connection just now.
+    app.advance(30);
     app.outbox.run_once().await.unwrap();
     assert_eq!(app.nango.connection_ids(), [first]);
     let found = "SELECT count(*) FROM audit_events WHERE action = 'connection.extra_found'";

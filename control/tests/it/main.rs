@@ -20,6 +20,7 @@ mod deliver;
 mod doctor;
 mod idempotency;
 mod list;
+mod looks;
 mod many;
 mod operate;
 mod providers;

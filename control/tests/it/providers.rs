@@ -135,3 +135,37 @@ async fn a_path_that_is_down_does_not_make_another_account_of_the_user(pool: PgP
     check_profile(&app, Value::Null, Value::Null);
     app.finish().await;
 }
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_token_that_slack_takes_no_more_needs_its_user_as_one_of_githubs_does(pool: PgPool) {
+    for word in ["token_revoked", "invalid_auth", "token_expired", "account_inactive"] {
+        let ended = probe_twice(&pool, Mood::SaysOfSlack(word)).await;
+        assert_eq!(ended, ("needs_reauth".to_owned(), "token_rejected".into()), "{word}");
+    }
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_slack_says_of_itself_costs_nobody_a_connection(pool: PgPool) {
+    for word in ["ratelimited", "internal_error", "not_allowed_token_type", "missing_scope"] {
+        let ended = probe_twice(&pool, Mood::SaysOfSlack(word)).await;
+        assert_eq!(ended, ("active".to_owned(), Value::Null), "{word}");
+    }
+}
+
+/// What a connection like Slack's is after two looks, a minute apart, at a provider in this mood.
+async fn probe_twice(pool: &PgPool, mood: Mood) -> (String, Value) {
+    let app = slack_like(pool.clone(), "GET").await;
+    let (started, _) = app.activate().await;
+    app.nango.provider().be(mood);
+    app.advance(60);
+    app.ask_check(&started).await;
+    app.outbox.run_once().await.unwrap();
+    let status = async || app.get(started["connectionId"].as_str().unwrap()).await;
+    assert_eq!(status().await["status"], "active", "seen once");
+    app.advance(61);
+    app.outbox.run_once().await.unwrap();
+    // Whatever was in doubt is looked at twice by now, and the next look would be one too many.
+    let now = status().await;
+    app.abandon();
+    (now["status"].as_str().unwrap().to_owned(), now["reason"].clone())
+}

@@ -240,6 +240,7 @@ async fn a_check_finds_a_token_that_the_provider_takes_no_more(pool: PgPool) {
     app.outbox.run_once().await.unwrap();
     assert_eq!(status(&app, &started).await, ("needs_reauth".to_owned(), "token_rejected".into()));
     app.nango.provider().be(Mood::Well);
+    app.advance(25);
     check("acme").await;
     app.outbox.run_once().await.unwrap();
     assert_eq!(status(&app, &started).await, ("active".to_owned(), Value::Null));

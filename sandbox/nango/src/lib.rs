@@ -17,6 +17,7 @@ mod provider;
 mod proxy;
 mod sessions;
 mod vault;
+mod weather;
 mod webhooks;
 
 use access::Access;
@@ -27,6 +28,7 @@ use axum::{
 };
 use contract::keys::KeyRing;
 use std::{
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -35,11 +37,13 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use vault::Vault;
+use weather::Weather;
 
 pub use access::Excess;
 pub use provider::{Mood, Provider};
+pub use weather::Meets;
 pub use webhooks::Manners;
 
 /// What a stand-in is set up with, as an environment's owner sets up Nango.
@@ -93,6 +97,7 @@ pub struct StandIn {
     address: SocketAddr,
     provider: Provider,
     server: JoinHandle<()>,
+    leaves: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -104,6 +109,7 @@ pub(crate) struct Shared {
     vault: Mutex<Vault>,
     /// And for how many calls, if not for ever.
     trouble: Mutex<(Trouble, Option<usize>)>,
+    weather: Mutex<Option<Weather>>,
     excess: Mutex<Excess>,
     webhook_url: Mutex<Option<String>>,
     api_calls: AtomicUsize,
@@ -123,17 +129,20 @@ impl StandIn {
             http,
             vault: Mutex::default(),
             trouble: Mutex::default(),
+            weather: Mutex::default(),
             excess: Mutex::default(),
             webhook_url: Mutex::default(),
             api_calls: AtomicUsize::default(),
         });
         let router = router(Arc::clone(&shared));
+        let (leaves, mut left) = watch::channel(false);
         let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            let until = async move { drop(left.wait_for(|has_left| *has_left).await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
                 tracing::error!(%error, "the stand-in Nango ended");
             }
         });
-        Ok(Self { shared, address, provider, server })
+        Ok(Self { shared, address, provider, server, leaves })
     }
 
     pub fn url(&self) -> String {
@@ -156,6 +165,26 @@ impl StandIn {
     /// Fails the next API calls, and no more.
     pub fn fail_next(&self, calls: usize, trouble: Trouble) {
         *lock(&self.shared.trouble) = (trouble, Some(calls));
+    }
+
+    /// From now on each call meets what is drawn from this seed.
+    pub fn have_bad_weather(&self, seed: u64) {
+        *lock(&self.shared.weather) = Some(Weather::new(seed));
+    }
+
+    /// Ends the bad weather; how often each thing was met.
+    pub fn clear_up(&self) -> BTreeMap<Meets, usize> {
+        lock(&self.shared.weather).take().map(|weather| weather.met()).unwrap_or_default()
+    }
+
+    /// How many sessions were opened, and with how many of them a browser was sent off.
+    pub fn sessions(&self) -> (usize, usize) {
+        lock(&self.shared.vault).sessions()
+    }
+
+    /// Takes no more calls, and closes every connection that none is under way on.
+    pub fn leave(&self) {
+        self.leaves.send_replace(true);
     }
 
     /// The main key may do more than it should.
@@ -224,6 +253,7 @@ impl Shared {
     /// Checks the key of an API call, unless there is trouble.
     async fn access(&self, headers: &axum::http::HeaderMap) -> Result<Access, answer::Answer> {
         self.api_calls.fetch_add(1, Ordering::SeqCst);
+        self.weather().await?;
         match self.next_trouble() {
             Trouble::Unavailable => return Err(answer::unavailable()),
             Trouble::Failing => {
@@ -237,6 +267,15 @@ impl Shared {
             Trouble::None | Trouble::Lagging | Trouble::IntegrationGone => {}
         }
         access::check(headers, &self.settings)
+    }
+
+    /// What a call meets before it is looked at.
+    async fn weather(&self) -> Result<(), answer::Answer> {
+        let gust = lock(&self.weather).as_mut().map(Weather::next);
+        match gust {
+            Some(gust) => gust.blow().await,
+            None => Ok(()),
+        }
     }
 
     fn next_trouble(&self) -> Trouble {

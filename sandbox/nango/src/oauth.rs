@@ -32,6 +32,7 @@ pub(crate) async fn connect(
     Path(integration): Path<String>,
     Query(parameters): Parameters,
 ) -> Result<Answer, Answer> {
+    shared.weather().await?;
     let Some(token) = parameters.get("connect_session_token") else {
         let why = "The request is missing a valid public key parameter.";
         return Err(unauthorized("missing_public_key", why));

@@ -39,6 +39,8 @@ pub enum Mood {
     KnowsPerson,
     /// Slack's `users.identity` is down, and nothing else.
     LosesPerson,
+    /// Slack answers every question so, with 200.
+    SaysOfSlack(&'static str),
 }
 
 /// A running provider. It ends when this is dropped.
@@ -237,6 +239,7 @@ async fn identity(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
         return slack_fails("invalid_auth");
     }
     match *lock(&shared.mood) {
+        Mood::SaysOfSlack(error) => slack_fails(error),
         Mood::KnowsPerson => {
             let user = json!({"id": "U0G9QF9C6", "name": "Sonny", "image_192": "https://avatars.example/192"});
             Json(json!({"ok": true, "user": user, "team": {"id": "T0G9PQBBK"}})).into_response()
@@ -250,7 +253,13 @@ async fn identity(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
 
 /// <https://docs.slack.dev/reference/methods/auth.test>: with a bot's token, "me" is the bot.
 async fn auth_test(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    if !is_issued(&shared, &headers) || *lock(&shared.mood) == Mood::HidesUsers {
+    if let Mood::SaysOfSlack(error) = *lock(&shared.mood) {
+        return slack_fails(error);
+    }
+    if *lock(&shared.mood) == Mood::HidesUsers {
+        return slack_fails("access_denied");
+    }
+    if !is_issued(&shared, &headers) {
         return slack_fails("invalid_auth");
     }
     Json(json!({"ok": true, "url": "https://subarachnoid.slack.com/", "team": "Subarachnoid Workspace",

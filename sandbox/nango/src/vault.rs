@@ -49,9 +49,15 @@ pub(crate) struct Vault {
     pending: HashMap<String, Pending>,
     connections: Vec<Kept>,
     made: u64,
+    sent_off: usize,
 }
 
 impl Vault {
+    /// How many sessions were opened, and with how many of them a browser was sent off.
+    pub(crate) fn sessions(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sent_off)
+    }
+
     pub(crate) fn open_session(&mut self, session: Session) -> String {
         let token = format!("nango_connect_session_{}{}", hex(), hex());
         self.sessions.insert(token.clone(), session);
@@ -70,6 +76,7 @@ impl Vault {
     /// Remembers an authorisation under a new state.
     pub(crate) fn await_callback(&mut self, pending: Pending) -> String {
         let state = random_uuid().to_string();
+        self.sent_off = self.sent_off.saturating_add(1);
         self.pending.insert(state.clone(), pending);
         state
     }
