@@ -108,6 +108,7 @@ impl App {
             notifications,
             may_change_account,
             callbacks,
+            retention,
         } = config;
         if mtls.is_none() {
             tracing::warn!(
@@ -148,6 +149,7 @@ impl App {
                 mint,
                 may_change_account,
                 last_page: Arc::default(),
+                retention,
             },
             hub,
             clock,
