@@ -1,7 +1,7 @@
 //! Sealing: what was committed is numbered, and the trail is chained. Writers never wait for it.
 
 use super::{As, Store, StoreError, audit::LineRow, news::tell_feed, read};
-use crate::domain::audit_chain::{AuditHash, ChainedLine};
+use crate::domain::audit_chain::AuditHash;
 use contract::id::TenantId;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -141,7 +141,7 @@ async fn chain_lines(
     let mut link = head.link;
     let (mut ids, mut positions, mut links) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
-        let line: ChainedLine = row.of(tenant);
+        let line = row.of(tenant);
         link = line
             .hash_after(link)
             .map_err(|error| StoreError::Corrupt(format!("audit line {}: {error}", line.id)))?;

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 const DAY: i64 = 86_400;
 
-/// Rows of: events, deliveries, delivery_attempts, receipts, jobs, connections, attempts, callback_states.
+/// How many rows of a kind there are, in the order of the queries.
 async fn rows(app: &TestApp) -> [i64; 8] {
     let mut rows = [0; 8];
     for (rows, query) in rows.iter_mut().zip([
