@@ -3,7 +3,7 @@
 use crate::{
     budget::Budget,
     clock::Clock,
-    config::Config,
+    config::{Config, MtlsFiles},
     doctor,
     http::{self, AppState, Probed},
     hub::Hub,
@@ -108,12 +108,9 @@ impl App {
             notifications,
             may_change_account,
             callbacks,
+            retention,
         } = config;
-        if mtls.is_none() {
-            tracing::warn!(
-                "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
-            );
-        }
+        warn_of_plain_hop(mtls.as_ref());
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
         let store = Store::new(database.0, mint.clone());
@@ -148,6 +145,7 @@ impl App {
                 mint,
                 may_change_account,
                 last_page: Arc::default(),
+                retention,
             },
             hub,
             clock,
@@ -156,6 +154,14 @@ impl App {
             listen,
             admin_listen,
         })
+    }
+}
+
+fn warn_of_plain_hop(mtls: Option<&MtlsFiles>) {
+    if mtls.is_none() {
+        tracing::warn!(
+            "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
+        );
     }
 }
 

@@ -1,10 +1,10 @@
-//! Who waits for which connection to change, and what wakes them: one listener for the whole process, and
+//! Who waits for which connection to change or which feed to go on, and what wakes them: one listener for the whole process, and
 //! no connection to the database for anybody who waits.
 
 use crate::{
     cause::chain,
     clock::Clock,
-    store::{Newer, Store, StoreError},
+    store::{Awaited, Newer, Store, StoreError},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::{ConnectionId, TenantId};
@@ -22,15 +22,13 @@ pub const WAITERS_MAX: usize = 512;
 /// What the listener missed is found so late, by one query for all who wait.
 const POLL: TimeDelta = TimeDelta::seconds(2);
 
-type Awaited = (TenantId, ConnectionId);
-
 /// Where waiters meet news.
 #[derive(Debug, Clone)]
 pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The newest version that was heard of, of each connection that somebody waits for.
+    /// The newest version or position that was heard of, of everything that somebody waits for.
     awaited: Mutex<HashMap<Awaited, watch::Sender<i64>>>,
     waiters: watch::Sender<usize>,
     is_listening: watch::Sender<bool>,
@@ -51,6 +49,15 @@ impl Hub {
     /// Takes a place among those who wait; nothing, if all are taken. Whoever has one looks at the
     /// connection once more before waiting: it may have changed a moment ago.
     pub fn enter(&self, tenant: &TenantId, connection: ConnectionId) -> Option<Waiter> {
+        self.enter_for(Awaited::Connection(tenant.clone(), connection))
+    }
+
+    /// The same for a tenant's feed; its version is its newest position.
+    pub fn enter_feed(&self, tenant: &TenantId) -> Option<Waiter> {
+        self.enter_for(Awaited::Feed(tenant.clone()))
+    }
+
+    fn enter_for(&self, key: Awaited) -> Option<Waiter> {
         let has_place = self.0.waiters.send_if_modified(|waiters| {
             let has_place = *waiters < WAITERS_MAX;
             *waiters = waiters.saturating_add(usize::from(has_place));
@@ -59,7 +66,6 @@ impl Hub {
         if !has_place {
             return None;
         }
-        let key = (tenant.clone(), connection);
         let mut awaited = self.awaited();
         let sender = awaited.entry(key.clone()).or_insert_with(|| watch::Sender::new(0));
         Some(Waiter { versions: sender.subscribe(), hub: self.clone(), key })
@@ -84,7 +90,7 @@ impl Hub {
         self.0.is_listening.send_replace(false);
     }
 
-    /// Asks for the versions of all connections that somebody waits for.
+    /// Asks for the versions of all that somebody waits for.
     pub async fn look(&self, store: &Store) -> Result<(), StoreError> {
         let of: Vec<Awaited> = self.awaited().keys().cloned().collect();
         if of.is_empty() {
@@ -127,8 +133,8 @@ impl Hub {
         }
     }
 
-    fn hear(&self, Newer { tenant, connection, version }: Newer) {
-        if let Some(newest) = self.awaited().get(&(tenant, connection)) {
+    fn hear(&self, Newer { of, version }: Newer) {
+        if let Some(newest) = self.awaited().get(&of) {
             newest.send_if_modified(|newest| {
                 let is_newer = version > *newest;
                 *newest = version.max(*newest);
@@ -157,14 +163,15 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Waits until a version after `seen` is heard of, the time is over, or the service stops.
-    pub async fn newer_than(&mut self, seen: i64, clock: &Clock, until: DateTime<Utc>) {
+    /// Waits until a version after `seen` is heard of; `false`, when the time is over before, or the
+    /// service stops.
+    pub async fn newer_than(&mut self, seen: i64, clock: &Clock, until: DateTime<Utc>) -> bool {
         let stop = self.hub.0.stop.clone();
         tokio::select! {
             // Its sender lives as long as this place.
-            _ = self.versions.wait_for(|version| *version > seen) => {}
-            () = clock.sleep_until(until) => {}
-            () = stop.cancelled() => {}
+            _ = self.versions.wait_for(|version| *version > seen) => true,
+            () = clock.sleep_until(until) => false,
+            () = stop.cancelled() => false,
         }
     }
 }

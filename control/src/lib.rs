@@ -5,11 +5,13 @@
 //! A handler extracts, loads, lets [`domain`] decide, commits, and answers. State, audit line, event and
 //! delivery commit in one transaction; whatever must happen after it is a row that [`outbox`] works
 //! off, so that nothing that must happen lives only in memory. [`hub`] wakes whoever waits. [`nango`] is the
-//! vault, [`budget`] how many calls it takes. [`doctor`] looks at how all of it is set up. [`app`] builds all
+//! vault, [`budget`] how many calls it takes. [`doctor`] looks at how all of it is set up, [`audit`] at
+//! whether a trail holds. [`app`] builds all
 //! of it; [`clock`] is the only reader of time, [`mint`] the only maker of ids, and [`config`] the
 //! only reader of settings.
 
 pub mod app;
+pub mod audit;
 pub mod budget;
 pub mod cause;
 pub mod clock;

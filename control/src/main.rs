@@ -1,8 +1,9 @@
 //! `control`: reads the environment, and serves, migrates, or looks at how it is set up.
 
 use clap::{Parser, Subcommand};
+use contract::id::TenantId;
 use control::{
-    app,
+    app, audit,
     cause::chain,
     clock::Clock,
     config::{self, Config, Environment},
@@ -23,7 +24,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Serve; what happens without a command.
     Serve,
@@ -35,6 +36,21 @@ enum Command {
         /// Tell it to a machine.
         #[arg(long)]
         json: bool,
+    },
+    /// Look at the audit trail.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum AuditCommand {
+    /// Compute every hash of a tenant's trail again. It ends with 1 when a line was changed or is missing, and
+    /// names it.
+    Verify {
+        #[arg(long)]
+        tenant: TenantId,
     },
 }
 
@@ -48,6 +64,9 @@ async fn main() -> ExitCode {
     let ended = match command.unwrap_or(Command::Serve) {
         Command::Serve => Box::pin(serve(&environment)).await,
         Command::Migrate => migrate(&environment).await,
+        Command::Audit { command: AuditCommand::Verify { tenant } } => {
+            verify(&environment, &tenant).await
+        }
         Command::Doctor { json } => return Box::pin(diagnose(&environment, json)).await,
     };
     match ended {
@@ -82,6 +101,15 @@ async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
     let store = Store::for_migration(database.0, Mint::new(Clock::system()));
     store.migrate().await?;
     tracing::info!("the database is up to date");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "whoever asks reads the answer")]
+async fn verify(environment: &Environment, tenant: &TenantId) -> Result<(), Box<dyn Error>> {
+    let (_, database) = config::read_for_migration(environment)?;
+    let store = Store::new(database.0, Mint::new(Clock::system()));
+    let (lines, hash) = audit::verify_trail(&store, tenant).await?;
+    println!("the trail of {tenant} holds: {lines} lines, the last hash is {hash}");
     Ok(())
 }
 

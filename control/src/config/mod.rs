@@ -5,8 +5,8 @@ mod read;
 mod settings;
 
 use crate::domain::{
-    budget::CallsPerMinute, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
-    signing::SigningSecret,
+    budget::CallsPerMinute, provider::Catalogue, retention::Retention, returning::AllowedOrigins,
+    sealing::Sealer, signing::SigningSecret,
 };
 use contract::keys::KeyRing;
 use secrecy::SecretString;
@@ -39,6 +39,7 @@ pub struct Config {
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
     pub callbacks: CallbackMode,
+    pub retention: Retention,
 }
 
 /// Who finishes a callback.
@@ -166,6 +167,7 @@ mod tests {
             "https://app.example/api/webhooks/connections"
         );
         assert_eq!(config.nango.calls_per_minute, "200".parse().unwrap());
+        assert_eq!(config.retention, Retention::of_days(30, 30).unwrap());
         assert_eq!(config.log, LogConfig { level: tracing::Level::INFO, is_json: true });
     }
 
@@ -209,6 +211,10 @@ mod tests {
             ("NANGO_CALLS_PER_MINUTE", "0"),
             ("NANGO_CALLS_PER_MINUTE", "100001"),
             ("NANGO_CALLS_PER_MINUTE", "many"),
+            ("EVENTS_RETENTION_DAYS", "2"),
+            ("EVENTS_RETENTION_DAYS", "3651"),
+            ("DELIVERIES_RETENTION_DAYS", "0"),
+            ("DELIVERIES_RETENTION_DAYS", "30d"),
             ("EDGE_ASSERTION_KEY", "short"),
             ("NOTIFICATION_SIGNING_SECRET", "0123456789abcdef0123456789abcdef"),
             ("NOTIFICATION_SIGNING_SECRET", "whsec_0123456789abcdef"),

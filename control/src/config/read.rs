@@ -7,7 +7,11 @@ use super::{
 };
 use crate::{
     domain::{
-        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
+        description::Descriptions,
+        provider::Catalogue,
+        retention::{DAYS_MAX, DELIVERIES_DAYS_MIN, EVENTS_DAYS_MIN, Retention},
+        returning::AllowedOrigins,
+        sealing::Sealer,
         signing::SigningSecret,
     },
     tls,
@@ -35,6 +39,7 @@ impl Config {
         let may_change_account =
             settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
         let callbacks = read_callbacks(&mut settings);
+        let retention = read_retention(&mut settings);
         let read = || {
             let host = host?;
             Some(Self {
@@ -49,6 +54,7 @@ impl Config {
                 notifications: notifications?,
                 may_change_account: may_change_account?,
                 callbacks: callbacks?,
+                retention: retention?,
             })
         };
         let config = read();
@@ -133,6 +139,20 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
         calls_per_minute: calls_per_minute?,
         call_timeout: NANGO_CALL_TIMEOUT,
     })
+}
+
+fn read_retention(settings: &mut Settings<'_>) -> Option<Retention> {
+    let mut days = |name, least| {
+        let rule = format!("a number of days from {least} to {DAYS_MAX}");
+        let days = settings.parse::<u16>(name, Some("30"), &rule)?;
+        if !(least..=DAYS_MAX).contains(&days) {
+            settings.refuse(name, &format!("is out of range; set it to {rule}"));
+        }
+        Some(days)
+    };
+    let events = days("EVENTS_RETENTION_DAYS", EVENTS_DAYS_MIN);
+    let deliveries = days("DELIVERIES_RETENTION_DAYS", DELIVERIES_DAYS_MIN);
+    Retention::of_days(events?, deliveries?)
 }
 
 fn read_callbacks(settings: &mut Settings<'_>) -> Option<CallbackMode> {

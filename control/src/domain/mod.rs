@@ -2,13 +2,16 @@
 
 pub mod attempt;
 pub mod audit;
+pub mod audit_chain;
 pub mod breaker;
 pub mod budget;
 pub mod callback;
 pub mod connection;
+pub mod cursor;
 pub mod delivery;
 pub mod description;
 pub mod event;
+pub mod feed;
 pub mod health;
 pub mod idempotency;
 mod life;
@@ -19,6 +22,7 @@ pub mod outcome;
 pub mod profile;
 pub mod provider;
 pub mod query;
+pub mod retention;
 pub mod returning;
 pub mod sealing;
 pub mod signing;

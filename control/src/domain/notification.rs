@@ -29,6 +29,22 @@ impl Serialize for EventType {
 }
 
 impl EventType {
+    pub const ALL: [Self; 9] = [
+        Self::Activated,
+        Self::Failed,
+        Self::Expired,
+        Self::NeedsReauth,
+        Self::Recovered,
+        Self::Reauthorized,
+        Self::ReauthorizationFailed,
+        Self::Updated,
+        Self::Deleted,
+    ];
+
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r#type| r#type.as_str() == text)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Activated => "connection.activated",

@@ -18,6 +18,10 @@ pub enum BadQuery {
         "cursor must be the nextCursor of a list of this tenant, unchanged; leave it out to begin again"
     )]
     Cursor,
+    #[error(
+        "after must be a nextCursor of this call and tenant, unchanged; leave it out to begin with the oldest"
+    )]
+    After,
 }
 
 /// The parameters of a query, each known, and each there once.

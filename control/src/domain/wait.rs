@@ -18,13 +18,10 @@ impl Wait {
     /// Reads the query of a call that may wait; nothing, if it asks for an answer at once.
     pub fn read(raw: &str) -> Result<Option<Self>, BadQuery> {
         let query = Query::read(raw, &["wait", "version"])?;
-        let seconds =
-            |text: &str| number(text).filter(|seconds| (1..=WAIT_SECONDS_MAX).contains(seconds));
         let version = |text: &str| number(text).filter(|version| *version >= 0);
-        let rule = format!("a number of seconds from 1 to {WAIT_SECONDS_MAX}");
-        let seconds = query.value("wait", rule, seconds)?;
+        let at_most = at_most(&query)?;
         let version = query.value("version", "a version that was answered", version)?;
-        let Some(seconds) = seconds else {
+        let Some(at_most) = at_most else {
             // A caller that names a version and does not wait would poll without a pause.
             return match version {
                 Some(_) => Err(BadQuery::Value {
@@ -34,8 +31,16 @@ impl Wait {
                 None => Ok(None),
             };
         };
-        Ok(Some(Self { at_most: TimeDelta::seconds(seconds), version }))
+        Ok(Some(Self { at_most, version }))
     }
+}
+
+/// How long a call waits; nothing, if it asks for an answer at once.
+pub(super) fn at_most(query: &Query) -> Result<Option<TimeDelta>, BadQuery> {
+    let seconds =
+        |text: &str| number(text).filter(|seconds| (1..=WAIT_SECONDS_MAX).contains(seconds));
+    let rule = format!("a number of seconds from 1 to {WAIT_SECONDS_MAX}");
+    Ok(query.value("wait", rule, seconds)?.map(TimeDelta::seconds))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     cause::chain,
     domain::{
-        idempotency::BadKey, query::BadQuery, sealing::BadSeal, start::BadStart,
+        feed::Lost, idempotency::BadKey, query::BadQuery, sealing::BadSeal, start::BadStart,
         transition::Refused,
     },
     nango::{NangoError, WhyBusy},
@@ -61,6 +61,8 @@ pub enum ApiError {
     KeyInUse,
     #[error("too many wait")]
     TooManyWait,
+    #[error("the feed does not go on behind this cursor: {0}")]
+    LostCursor(#[from] Lost),
     #[error(transparent)]
     Nango(#[from] NangoError),
     #[error(transparent)]
@@ -90,7 +92,12 @@ impl ApiError {
             Self::BadStart(BadStart::ScopeNotAllowed { .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed")
             }
-            Self::BadQuery(BadQuery::Cursor) => {
+            // Gone for good; whoever goes on must know that something is missing.
+            Self::LostCursor(Lost::Expired) => {
+                (StatusCode::GONE, "cursor_expired", "Cursor expired")
+            }
+            Self::BadQuery(BadQuery::Cursor | BadQuery::After)
+            | Self::LostCursor(Lost::Unknown) => {
                 (StatusCode::BAD_REQUEST, "invalid_cursor", "Invalid cursor")
             }
             Self::BadRequest(_)
@@ -161,6 +168,12 @@ impl ApiError {
             }
             Self::KeyInUse => {
                 "The first call with this Idempotency-Key is still carried out. Repeat it later to have its answer."
+            }
+            Self::LostCursor(Lost::Expired) => {
+                "Events after this cursor are no longer kept. Leave after out to begin with the oldest that is, and list the connections to see how they stand."
+            }
+            Self::LostCursor(Lost::Unknown) => {
+                "The feed never came as far as this cursor. Leave after out to begin with the oldest event, and list the connections to see how they stand."
             }
             Self::TooManyWait => "Too many calls wait already. Ask without wait, or try again.",
             Self::NotVouched => "Call through the gateway.",

@@ -1,10 +1,12 @@
 //! What the edge may call, and what probes may call: every route on one page.
 
+mod audit;
 mod callback;
 mod caller;
 mod complete;
 mod connections;
 mod error;
+mod events;
 mod get;
 mod health;
 mod idempotency;
@@ -72,6 +74,8 @@ pub fn router(state: AppState) -> Router {
         )
         .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
         .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
+        .route("/tenants/{tenant}/events", get(events::handler))
+        .route("/tenants/{tenant}/audit", get(audit::handler))
         .route("/providers", get(providers::list))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))

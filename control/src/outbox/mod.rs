@@ -1,4 +1,5 @@
-//! What must still happen, done: receipts are confirmed, jobs are carried out, deliveries are sent.
+//! What must still happen, done: receipts are confirmed, jobs are carried out, deliveries are sent, feeds are
+//! sealed.
 //!
 //! Everything is claimed in one short transaction, done with none open, and recorded in another. A
 //! worker that dies in between loses its lease, and another one does it again.
@@ -11,12 +12,13 @@ mod jobs;
 mod listed;
 mod receipts;
 mod retention;
+mod seal;
 mod sweep;
 
 use crate::{
     cause::chain,
     clock::Clock,
-    domain::provider::Catalogue,
+    domain::{provider::Catalogue, retention::Retention},
     mint::Mint,
     nango::{NangoClient, NangoError},
     notifier::Notifier,
@@ -52,6 +54,7 @@ pub struct Outbox {
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
     pub last_page: Arc<LastPage>,
+    pub retention: Retention,
 }
 
 /// What must be asked of the vault.
@@ -78,6 +81,7 @@ impl Outbox {
         tokio::join!(
             join_all(lanes),
             self.deliver(woken.clone(), stop.clone()),
+            self.seal(woken.clone(), stop.clone()),
             self.listen(wake, stop.clone()),
             self.forget(stop.clone()),
         );

@@ -9,9 +9,24 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_mins(1);
 
 impl Outbox {
-    /// Removes everything that is over now, in small transactions.
+    /// Removes everything that is over now, in small transactions and children first.
     pub async fn forget_once(&self) -> Result<(), StoreError> {
-        while self.store.forget_answers(self.clock.now()).await? {}
+        let now = self.clock.now();
+        let deliveries_until = self.retention.deliveries_until(now);
+        let events_until = self.retention.events_until(now);
+        while self.store.forget_answers(now).await? {}
+        while self.store.forget_deliveries(deliveries_until).await? {}
+        while self.store.forget_work(deliveries_until).await? {}
+        let mut after = String::new();
+        loop {
+            let tenants = self.store.tenants_with_old_events(&after, events_until).await?;
+            let Some(last) = tenants.last() else { break };
+            last.as_str().clone_into(&mut after);
+            for tenant in &tenants {
+                while self.store.forget_events(tenant, events_until).await? {}
+            }
+        }
+        while self.store.forget_connections(events_until).await? {}
         Ok(())
     }
 

@@ -1,10 +1,15 @@
-//! The trail: lines are added, in the transaction of what they tell.
+//! The trail: lines are added, in the transaction of what they tell, and read in the order of their chain.
 
-use super::{Store, StoreError};
-use crate::domain::audit::{Actor, AuditAction};
+use super::{As, Store, StoreError, seal::read_hash};
+use crate::domain::{
+    audit::{Actor, AuditAction},
+    audit_chain::{AuditHash, ChainedLine},
+    feed::Trail,
+};
 use chrono::{DateTime, Utc};
 use contract::id::{AuditId, ConnectionId, TenantId};
-use sqlx::{Postgres, Transaction};
+use sqlx::{FromRow, Postgres, Transaction};
+use uuid::Uuid;
 
 /// One line of the trail, but for its detail.
 pub(super) struct AuditLine<'a> {
@@ -16,7 +21,80 @@ pub(super) struct AuditLine<'a> {
     pub(super) at: DateTime<Utc>,
 }
 
+/// A line and its place.
+#[derive(Debug, FromRow)]
+pub(super) struct LineRow {
+    position: i64,
+    audit_id: Uuid,
+    at: DateTime<Utc>,
+    actor: String,
+    action: String,
+    connection_id: Uuid,
+    request_id: Option<String>,
+    detail: serde_json::Value,
+}
+
+impl LineRow {
+    pub(super) fn of(self, tenant: &TenantId) -> ChainedLine {
+        ChainedLine {
+            action: self.action,
+            actor: self.actor,
+            at: self.at,
+            connection_id: ConnectionId::from_uuid(self.connection_id),
+            detail: self.detail,
+            id: AuditId::from_uuid(self.audit_id),
+            position: self.position,
+            request_id: self.request_id,
+            tenant_id: tenant.clone(),
+        }
+    }
+}
+
+#[derive(Debug, FromRow)]
+struct LinkRow {
+    #[sqlx(flatten)]
+    line: LineRow,
+    hash: Vec<u8>,
+}
+
 impl Store {
+    /// The sealed lines that come next, each with its link.
+    pub async fn trail(
+        &self,
+        tenant: &TenantId,
+        trail: Trail,
+    ) -> Result<Vec<(ChainedLine, AuditHash)>, StoreError> {
+        let mut tx = self.begin(As::Tenant(tenant)).await?;
+        let rows: Vec<LinkRow> = sqlx::query_as(
+            "SELECT link.position, link.hash, line.audit_id, at, actor, action, connection_id, request_id, detail
+             FROM audit_chain AS link JOIN audit_events AS line USING (tenant_id, position)
+             WHERE link.tenant_id = $1 AND link.position > $2 ORDER BY link.position LIMIT $3",
+        )
+        .bind(tenant.as_str())
+        .bind(trail.after)
+        .bind(i64::try_from(trail.limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        rows.into_iter()
+            .map(|row| Ok((row.line.of(tenant), read_hash("audit_chain.hash", row.hash)?)))
+            .collect()
+    }
+
+    /// The position and the link that the trail ends with.
+    pub async fn trail_end(&self, tenant: &TenantId) -> Result<(i64, AuditHash), StoreError> {
+        let mut tx = self.begin(As::Tenant(tenant)).await?;
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT audit_position, audit_hash FROM tenant_heads WHERE tenant_id = $1",
+        )
+        .bind(tenant.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        let Some((position, hash)) = row else { return Ok((0, AuditHash::START)) };
+        Ok((position, read_hash("tenant_heads.audit_hash", hash)?))
+    }
+
     pub(super) async fn write_audit(
         &self,
         tx: &mut Transaction<'static, Postgres>,

@@ -9,12 +9,15 @@ mod callbacks;
 mod change;
 mod connections;
 mod deliveries;
+mod feed;
 mod idempotency;
 mod jobs;
 mod listing;
 mod looks;
 mod news;
 mod receipts;
+mod retention;
+mod seal;
 mod sweeps;
 
 use crate::mint::Mint;
@@ -32,10 +35,11 @@ pub use callbacks::{Begun, BegunCallback};
 pub use change::{Change, Changed, FailedCallback, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{ClaimedDelivery, Try};
+pub use feed::FeedPage;
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};
 pub use looks::{Begin, BegunLook, LookFor};
-pub use news::{Newer, News};
+pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use sweeps::{Bound, ClaimedSweep};
 
@@ -168,21 +172,34 @@ impl Store {
     }
 
     async fn begin(&self, role: As<'_>) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let (role, tenant) = match role {
-            As::Tenant(tenant) => ("connections_api", tenant.as_str()),
-            As::Worker => ("connections_worker", ""),
-        };
-        // Both are local to the transaction; the pooled connection forgets them at its end.
-        sqlx::query(
-            "SELECT set_config('role', $1, true), set_config('connections.tenant', $2, true)",
-        )
+        enter(self.pool.begin().await?, role).await
+    }
+
+    /// A transaction that reads everything as it is at one moment.
+    async fn begin_snapshot(
+        &self,
+        role: As<'_>,
+    ) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        enter(tx, role).await
+    }
+}
+
+async fn enter(
+    mut tx: Transaction<'static, Postgres>,
+    role: As<'_>,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let (role, tenant) = match role {
+        As::Tenant(tenant) => ("connections_api", tenant.as_str()),
+        As::Worker => ("connections_worker", ""),
+    };
+    // Both are local to the transaction; the pooled connection forgets them at its end.
+    sqlx::query("SELECT set_config('role', $1, true), set_config('connections.tenant', $2, true)")
         .bind(role)
         .bind(tenant)
         .execute(&mut *tx)
         .await?;
-        Ok(tx)
-    }
+    Ok(tx)
 }
 
 /// Wakes the outbox when the transaction commits, and not before.

@@ -1,4 +1,5 @@
-//! Which connections changed: told when a change commits, and to be asked for by whoever missed it.
+//! Which connections changed and which feeds went on: told when it commits, and to be asked for by whoever
+//! missed it.
 
 use super::{As, Store, StoreError, read};
 use crate::domain::connection::Connection;
@@ -9,11 +10,20 @@ use uuid::Uuid;
 /// A payload is a tenant, an id and a version: at most 120 of the 8000 bytes that PostgreSQL takes.
 const CHANNEL: &str = "connections_news";
 
-/// A connection, and the newest version of it that was heard of.
+/// Stands where the id of a connection would. A release that does not know it passes it over.
+const FEED: &str = "events";
+
+/// What somebody may wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    Connection(TenantId, ConnectionId),
+    Feed(TenantId),
+}
+
+/// The newest version of a connection, or the newest position of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newer {
-    pub tenant: TenantId,
-    pub connection: ConnectionId,
+    pub of: Awaited,
     pub version: i64,
 }
 
@@ -42,18 +52,22 @@ impl Store {
         Ok(News(listener))
     }
 
-    /// The versions of these connections as they are now, in one query.
-    pub async fn versions(
-        &self,
-        of: &[(TenantId, ConnectionId)],
-    ) -> Result<Vec<Newer>, StoreError> {
-        let tenants: Vec<&str> = of.iter().map(|(tenant, _)| tenant.as_str()).collect();
-        let ids: Vec<Uuid> = of.iter().map(|(_, id)| id.as_uuid()).collect();
+    /// The versions of all these as they are now, in one query.
+    pub async fn versions(&self, of: &[Awaited]) -> Result<Vec<Newer>, StoreError> {
+        let (tenants, ids): (Vec<&str>, Vec<Option<Uuid>>) = of
+            .iter()
+            .map(|of| match of {
+                Awaited::Connection(tenant, id) => (tenant.as_str(), Some(id.as_uuid())),
+                Awaited::Feed(tenant) => (tenant.as_str(), None),
+            })
+            .unzip();
         let mut tx = self.begin(As::Worker).await?;
-        let rows: Vec<(String, Uuid, i64)> = sqlx::query_as(
-            "SELECT tenant_id, connection_id, version FROM connections
-             JOIN unnest($1::text[], $2::uuid[]) AS wanted (tenant_id, connection_id)
-                 USING (tenant_id, connection_id)",
+        let rows: Vec<(String, Option<Uuid>, i64)> = sqlx::query_as(
+            "WITH wanted AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant_id, connection_id))
+             SELECT tenant_id, connection_id, version FROM connections JOIN wanted USING (tenant_id, connection_id)
+             UNION ALL
+             SELECT tenant_id, NULL, event_position FROM tenant_heads JOIN wanted USING (tenant_id)
+             WHERE connection_id IS NULL",
         )
         .bind(tenants)
         .bind(ids)
@@ -63,7 +77,11 @@ impl Store {
         rows.into_iter()
             .map(|(tenant, id, version)| {
                 let tenant = read("connections.tenant_id", &tenant)?;
-                Ok(Newer { tenant, connection: ConnectionId::from_uuid(id), version })
+                let of = match id {
+                    Some(id) => Awaited::Connection(tenant, ConnectionId::from_uuid(id)),
+                    None => Awaited::Feed(tenant),
+                };
+                Ok(Newer { of, version })
             })
             .collect()
     }
@@ -82,13 +100,28 @@ pub(super) async fn tell(
     Ok(())
 }
 
+/// Tells that a feed went on, when the transaction commits.
+pub(super) async fn tell_feed(
+    tx: &mut Transaction<'static, Postgres>,
+    tenant: &TenantId,
+    newest: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(format!("{tenant} {FEED} {newest}"))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 fn parse(payload: &str) -> Option<Newer> {
     let mut words = payload.split(' ');
-    let newer = Newer {
-        tenant: words.next()?.parse().ok()?,
-        connection: words.next()?.parse().ok()?,
-        version: words.next()?.parse().ok()?,
+    let tenant = words.next()?.parse().ok()?;
+    let of = match words.next()? {
+        FEED => Awaited::Feed(tenant),
+        id => Awaited::Connection(tenant, id.parse().ok()?),
     };
+    let newer = Newer { of, version: words.next()?.parse().ok()? };
     words.next().is_none().then_some(newer)
 }
 
@@ -100,10 +133,19 @@ mod tests {
     fn what_is_not_told_so_is_no_news() {
         let id = "0195f2a1-0000-7000-8000-000000000001";
         let newer = parse(&format!("acme {id} 7")).unwrap();
-        assert_eq!((newer.tenant.as_str(), newer.version), ("acme", 7));
-        for payload in
-            ["", "acme", &format!("acme {id}"), &format!("acme {id} x"), &format!("acme {id} 7 8")]
-        {
+        let acme: TenantId = "acme".parse().unwrap();
+        let of = Awaited::Connection(acme.clone(), id.parse().unwrap());
+        assert_eq!(newer, Newer { of, version: 7 });
+        assert_eq!(parse("acme events 7"), Some(Newer { of: Awaited::Feed(acme), version: 7 }));
+        for payload in [
+            "",
+            "acme",
+            "acme audit 7",
+            "acme events",
+            &format!("acme {id}"),
+            &format!("acme {id} x"),
+            &format!("acme {id} 7 8"),
+        ] {
             assert_eq!(parse(payload), None, "{payload}");
         }
     }

@@ -10,6 +10,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod audit;
 mod budget;
 mod callback;
 mod cases;
@@ -18,14 +19,18 @@ mod confirm;
 mod delete;
 mod deliver;
 mod doctor;
+mod feed;
 mod idempotency;
 mod list;
 mod looks;
 mod many;
 mod operate;
 mod providers;
+mod pull;
 mod receiver;
 mod reconnect;
+mod retention;
+mod sealing;
 mod setup;
 mod start;
 mod support;

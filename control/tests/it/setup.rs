@@ -7,8 +7,8 @@ use control::{
     clock::Clock,
     config::{CallbackMode, NangoConfig, NotificationConfig},
     domain::{
-        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
-        signing::SigningSecret,
+        description::Descriptions, provider::Catalogue, retention::Retention,
+        returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
     },
     http::AppState,
     hub::Hub,
@@ -127,6 +127,7 @@ pub fn service(
         mint,
         may_change_account: false,
         last_page: Arc::default(),
+        retention: Retention::of_days(30, 7).unwrap(),
     };
     (state, outbox)
 }

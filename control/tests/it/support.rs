@@ -17,6 +17,7 @@ use contract::{
     keys::KeyRing,
 };
 use control::{
+    audit::verify_trail,
     clock::Clock,
     http::{AppState, router},
     hub::Hub,
@@ -323,7 +324,24 @@ impl TestApp {
             .count("SELECT count(*) FROM audit_events WHERE action <> 'connection.extra_found'")
             .await;
         assert_eq!(changes, lines, "every change leaves one audit line");
+        self.check_trails().await;
         self.is_finished = true;
+    }
+}
+
+impl TestApp {
+    /// Seals what is left; then every line has its link, and every link holds.
+    async fn check_trails(&self) {
+        self.outbox.seal_once().await.unwrap();
+        let lines: Vec<(String, i64)> =
+            sqlx::query_as("SELECT tenant_id, count(*) FROM audit_events GROUP BY tenant_id")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        for (tenant, lines) in lines {
+            let (linked, _) = verify_trail(&self.store, &tenant.parse().unwrap()).await.unwrap();
+            assert_eq!(linked, lines, "the trail of {tenant}");
+        }
     }
 }
 

@@ -86,8 +86,15 @@ async fn a_connection_is_started_once_waited_for_listed_and_renewed_through_the_
     let started = first.json();
     let one = format!("{connections}/{}", started["connectionId"].as_str().unwrap());
     let waiting = stack.http.get(format!("{one}?wait=60&version=1")).send();
-    let (waited, status) = tokio::join!(waiting, authorize(stack, &started, Decision::Allow));
+    let pulling = stack.http.get(stack.edge("/tenants/acme/events?wait=60")).send();
+    let deciding = authorize(stack, &started, Decision::Allow);
+    let (waited, pulled, status) = tokio::join!(waiting, pulling, deciding);
     assert_eq!(status, 200);
+    let pulled = Answer::of(pulled.unwrap()).await.json();
+    assert_eq!(pulled["events"], json!(notified(stack, 1).await));
+    let trail = stack.http.get(stack.edge("/tenants/acme/audit?limit=1")).send().await.unwrap();
+    let trail = Answer::of(trail).await.json();
+    assert_eq!(trail["auditEvents"][0]["action"], "connection.started");
     let waited = Answer::of(waited.unwrap()).await;
     assert_eq!((waited.status, &waited.json()["status"]), (200, &json!("active")));
     let listed = stack.http.get(format!("{connections}?status=active&limit=1")).send();

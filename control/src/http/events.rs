@@ -1,0 +1,74 @@
+//! Shows a tenant's events in order, at once or when the next one comes.
+
+use super::{ApiError, AppState, caller::Caller};
+use crate::{
+    domain::{cursor::Numbered, feed::Pull},
+    store::FeedPage,
+};
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+    http::header,
+    response::IntoResponse,
+};
+use chrono::TimeDelta;
+use contract::{action::Action, id::TenantId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A page of events, each to the byte as it is sent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    events: Vec<Box<RawValue>>,
+    /// Where the next page begins, always: at the end of the feed it is what comes next.
+    next_cursor: String,
+    /// Whether there is more behind it already.
+    has_more: bool,
+}
+
+/// `GET /tenants/{tenant}/events`, with `?after=…&wait=30` to be told of the next one.
+pub(super) async fn handler(
+    State(state): State<AppState>,
+    Path(tenant): Path<String>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, ApiError> {
+    caller.may(Action::Read, &tenant)?;
+    let tenant = caller.tenant;
+    let pull = Pull::read(&query.unwrap_or_default(), &tenant)?;
+    let page = state.store.pull(&tenant, &pull).await??;
+    let page = match pull.wait {
+        Some(wait) if is_at_end(&page) => next(&state, &tenant, (pull, wait), page).await?,
+        Some(_) | None => page,
+    };
+    let FeedPage { events, next, has_more } = page;
+    let page = Page { events, next_cursor: Numbered::Events.cursor(&tenant, next), has_more };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)))
+}
+
+fn is_at_end(page: &FeedPage) -> bool {
+    page.events.is_empty() && !page.has_more
+}
+
+/// The page with the next event of the wanted types, or else what there is when the time is over.
+async fn next(
+    state: &AppState,
+    tenant: &TenantId,
+    (pull, wait): (Pull, TimeDelta),
+    mut page: FeedPage,
+) -> Result<FeedPage, ApiError> {
+    let now = state.clock.now();
+    let until = now.checked_add_signed(wait).unwrap_or(now);
+    let mut waiter = state.hub.enter_feed(tenant).ok_or(ApiError::TooManyWait)?;
+    let mut may_come = true;
+    loop {
+        // Also before the first wait: it may have come a moment ago.
+        let pull = Pull { after: Some(page.next), ..pull.clone() };
+        page = state.store.pull(tenant, &pull).await??;
+        if !may_come || !is_at_end(&page) {
+            return Ok(page);
+        }
+        may_come = waiter.newer_than(page.next, &state.clock, until).await;
+    }
+}

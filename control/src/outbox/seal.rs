@@ -1,0 +1,67 @@
+//! The sealer: a few milliseconds behind the writers, it numbers each tenant's events and chains its trail.
+
+use super::{Outbox, rest};
+use crate::{cause::chain, store::StoreError};
+use futures::FutureExt as _;
+use std::{panic::AssertUnwindSafe, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How long commits gather after some were sealed: under load, many share one transaction of the sealer.
+const GATHER: Duration = Duration::from_millis(5);
+
+impl Outbox {
+    /// Seals all that is committed and that no other sealer is at.
+    pub async fn seal_once(&self) -> Result<(), StoreError> {
+        while self.seal_round().await? > 0 {}
+        Ok(())
+    }
+
+    /// Seals until `stop` is cancelled, and does nothing else: a process that only seals.
+    pub async fn keep_sealing(&self, stop: CancellationToken) {
+        let (wake, woken) = watch::channel(());
+        tokio::join!(self.seal(woken, stop.clone()), self.listen(wake, stop));
+    }
+
+    /// Seals until `stop` is cancelled.
+    pub(super) async fn seal(&self, mut woken: watch::Receiver<()>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match AssertUnwindSafe(self.seal_round()).catch_unwind().await {
+                Ok(Ok(0)) => rest(&mut woken, &stop).await,
+                Ok(Ok(_)) => tokio::time::sleep(GATHER).await,
+                Ok(Err(error)) => {
+                    let error = chain(&error);
+                    tracing::error!(error, "feeds and trails wait: the store failed");
+                    rest(&mut woken, &stop).await;
+                }
+                Err(_panic) => {
+                    tracing::error!("the sealer panicked");
+                    rest(&mut woken, &stop).await;
+                }
+            }
+        }
+    }
+
+    /// Gives every tenant that has something one turn, and says how much was sealed: one with a million rows
+    /// keeps nobody waiting for longer than a batch.
+    async fn seal_round(&self) -> Result<u64, StoreError> {
+        let (mut sealed, mut broken) = (0_u64, None);
+        let mut after = String::new();
+        loop {
+            let tenants = self.store.unsealed_tenants(&after).await?;
+            let Some(last) = tenants.last() else { break };
+            last.as_str().clone_into(&mut after);
+            for tenant in &tenants {
+                match self.store.seal(tenant).await {
+                    Ok(some) => sealed = sealed.saturating_add(some),
+                    Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                    // What is wrong with one tenant's rows is not the others' trouble.
+                    Err(error @ (StoreError::Refused(_) | StoreError::Corrupt(_))) => {
+                        broken = Some(error);
+                    }
+                }
+            }
+        }
+        broken.map_or(Ok(sealed), Err)
+    }
+}

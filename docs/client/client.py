@@ -1,0 +1,167 @@
+"""A small client application of the Connections Service.
+
+    connect  start a connection, print where its user must go, wait for the outcome
+    listen   take notifications, each verified before it is looked at
+    pull     read the feed from where the last run ended, and wait for more
+
+It needs Python 3.9 and, to listen, `pip install standardwebhooks`. Settings come from the environment, by the names that
+`cargo sandbox up` writes into `target/sandbox/sandbox.env`.
+"""
+
+import argparse
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import ssl
+import sys
+import time
+import uuid
+from urllib.parse import quote, urlsplit
+
+
+class Refused(Exception):
+    """An answer that is no success, with its problem document."""
+
+    def __init__(self, status, problem, retry_after):
+        super().__init__(f"{status} {problem.get('code')}: {problem.get('detail')}")
+        self.status, self.problem, self.retry_after = status, problem, retry_after
+
+
+class Connections:
+    """The API, as one tenant's application calls it over mTLS."""
+
+    def __init__(self, edge_url, tenant, ca, certificate, key):
+        edge = urlsplit(edge_url)
+        tls = ssl.create_default_context(cafile=ca)
+        tls.load_cert_chain(certificate, key)
+        self._host, self._port, self._tls, self._tenant = edge.hostname, edge.port, tls, tenant
+
+    def call(self, method, path, body=None, headers=None):
+        """One call; a 503 is tried again when it says so, and a lost answer too where that is safe."""
+        headers = {"content-type": "application/json", **(headers or {})}
+        for attempt in range(5):
+            connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls, timeout=75)
+            try:
+                text = None if body is None else json.dumps(body)
+                connection.request(method, f"/tenants/{self._tenant}{path}", text, headers)
+                answer = connection.getresponse()
+                content = json.loads(answer.read() or b"{}")
+                if answer.status < 400:
+                    return content
+                refused = Refused(answer.status, content, answer.getheader("retry-after"))
+                if answer.status != 503 or attempt == 4:
+                    raise refused
+                time.sleep(float(refused.retry_after or 3))
+            except (ConnectionError, TimeoutError):
+                if attempt == 4 or (method == "POST" and "idempotency-key" not in headers):
+                    raise
+                time.sleep(1)
+            finally:
+                connection.close()
+
+    def start(self, sub, provider, scopes=()):
+        """The key makes a repeat the same start: send the same one again until there is an answer."""
+        body = {"sub": sub, "provider": provider, "scopes": list(scopes)}
+        return self.call("POST", "/connections", body, {"idempotency-key": str(uuid.uuid4())})
+
+    def wait(self, connection_id, version, seconds=30):
+        """The connection, as soon as it is newer than this version, or as it is after so many seconds."""
+        return self.call("GET", f"/connections/{connection_id}?wait={seconds}&version={version}")
+
+    def events(self, after, seconds=0):
+        after = f"&after={quote(after)}" if after else ""
+        return self.call("GET", f"/events?wait={seconds}{after}")
+
+
+def connect(connections, arguments):
+    started = connections.start(arguments.sub, arguments.provider, arguments.scope)
+    print("send the user to:", started["authorizationUrl"], flush=True)
+    connection = connections.wait(started["connectionId"], 0, 0)
+    while connection["status"] == "pending":
+        connection = connections.wait(connection["connectionId"], connection["version"])
+    print(json.dumps(connection, indent=2))
+    return 0 if connection["status"] == "active" else 1
+
+
+def pull(connections, arguments):
+    """Keeps its place in a file, written after the events were dealt with: a crash repeats, and loses nothing."""
+    place = pathlib.Path(arguments.place)
+    after = place.read_text() if place.exists() else ""
+    while True:
+        page = connections.events(after, 0 if arguments.once else 30)
+        for event in page["events"]:
+            print(event["occurredAt"], event["type"], event["connectionId"], event["id"], flush=True)
+        after = page["nextCursor"]
+        place.write_text(after)
+        if arguments.once and not page["events"]:
+            return 0
+
+
+def listen(arguments):
+    from standardwebhooks import Webhook, WebhookVerificationError
+
+    webhook = Webhook(os.environ["NOTIFICATION_SIGNING_SECRET"])
+    seen = set()  # yours is a table, with the event's id as its key
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(min(length, 1 << 20))
+            try:
+                event = webhook.verify(body, dict(self.headers))
+            except WebhookVerificationError:
+                self.send_response(401)
+            else:
+                # A repeat has the same id. Within a connection they come in the order of `sequence`.
+                if event["id"] not in seen:
+                    print(event["type"], event["connectionId"], event.get("sequence"), flush=True)
+                    seen.add(event["id"])
+                self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", arguments.port), Receiver)
+    if arguments.certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(arguments.certificate, arguments.key)
+        tls.load_verify_locations(os.environ["CA_CERT"])
+        tls.verify_mode = ssl.CERT_REQUIRED  # only the service has a certificate that this accepts
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    print("listening on port", server.server_port, flush=True)
+    server.serve_forever()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("connect")
+    one.add_argument("--sub", default="user-1")
+    one.add_argument("--provider", default="github")
+    one.add_argument("--scope", action="append", default=[])
+    one = commands.add_parser("pull")
+    one.add_argument("--place", default="connections.cursor")
+    one.add_argument("--once", action="store_true", help="end when there is no more")
+    one = commands.add_parser("listen")
+    one.add_argument("--port", type=int, default=0)
+    one.add_argument("--certificate")
+    one.add_argument("--key")
+    arguments = parser.parse_args()
+    if arguments.command == "listen":
+        return listen(arguments)
+    needed = ("EDGE_URL", "TENANT", "CA_CERT", "CLIENT_CERT", "CLIENT_KEY")
+    missing = [name for name in needed if name not in os.environ]
+    if missing:
+        sys.exit(f"set {', '.join(missing)}: `set -a; . target/sandbox/sandbox.env`")
+    connections = Connections(*(os.environ[name] for name in needed))
+    try:
+        return {"connect": connect, "pull": pull}[arguments.command](connections, arguments)
+    except Refused as refused:
+        sys.exit(str(refused))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
