@@ -6,7 +6,7 @@ use control::{
     cause::chain,
     clock::Clock,
     config::{self, Config, Environment},
-    doctor,
+    doctor, http,
     mint::Mint,
     store::Store,
     telemetry,
@@ -36,6 +36,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the `OpenAPI` document of what the edge lets through.
+    Openapi,
 }
 
 #[tokio::main]
@@ -48,6 +50,7 @@ async fn main() -> ExitCode {
     let ended = match command.unwrap_or(Command::Serve) {
         Command::Serve => Box::pin(serve(&environment)).await,
         Command::Migrate => migrate(&environment).await,
+        Command::Openapi => return describe(),
         Command::Doctor { json } => return Box::pin(diagnose(&environment, json)).await,
     };
     match ended {
@@ -83,6 +86,12 @@ async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
     tracing::info!("the database is up to date");
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "whoever asks for the document reads it")]
+fn describe() -> ExitCode {
+    println!("{:#}", http::document());
+    ExitCode::SUCCESS
 }
 
 #[expect(clippy::print_stdout, reason = "whoever asks the doctor reads the answer")]

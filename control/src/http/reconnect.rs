@@ -1,8 +1,9 @@
 //! A client application asks for another authorisation of a connection that it has.
 
 use super::{
-    ApiError, AppState,
+    ApiError, AppState, Code,
     caller::Caller,
+    document::{self, OfConnection, Once},
     idempotency,
     opened::{self, Started},
 };
@@ -24,22 +25,28 @@ use axum::{
 };
 use contract::{action::Action, id::AttemptId};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// What may be said beside it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Reconnect)]
 struct Asked {
+    /// Where the browser goes back to, in a deployment that brings it back; of an allowed origin.
+    #[schema(max_length = 2048)]
     #[serde(default)]
     return_url: Option<String>,
 }
 
 impl Asked {
-    /// A body need not be there.
+    /// A body need not be there; `null` is none.
     fn read(body: &[u8]) -> Result<Self, ApiError> {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(body).map_err(|error| ApiError::BadRequest(error.to_string()))
+        let asked = serde_json::from_slice::<Option<Self>>(body);
+        let asked = asked.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        Ok(asked.unwrap_or_default())
     }
 }
 
@@ -47,6 +54,27 @@ impl Asked {
 ///
 /// An attempt that is open is superseded. What is bound at the vault is renewed and keeps its name there;
 /// where nothing is bound, the connection begins anew under its own id.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/connections/{id}/reconnect",
+    operation_id = "reconnect",
+    tag = document::CLIENTS,
+    params(OfConnection, Once),
+    request_body(content = Option<Asked>),
+    responses((
+        status = 200,
+        description = "Opened; the user is to be sent to `authorizationUrl`.",
+        body = Started,
+        headers(
+            ("cache-control" = String, description = "`no-store`."),
+            ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+        ),
+    )),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::NotFound, Code::BeingDeleted, Code::ScopeNotAllowed, Code::IdempotencyKeyInUse,
+        Code::IdempotencyKeyReused, Code::ProviderUnavailable, Code::VaultMisconfigured, Code::VaultBusy, Code::VaultUnavailable, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,

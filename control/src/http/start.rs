@@ -1,8 +1,9 @@
 //! Starts a connection.
 
 use super::{
-    ApiError, AppState,
+    ApiError, AppState, Code,
     caller::Caller,
+    document::{self, OfTenant, Once},
     idempotency,
     opened::{self, Started},
 };
@@ -26,6 +27,28 @@ use contract::{
 ///
 /// The vault is asked first: if what follows fails, it holds a session that nobody can use, and the
 /// caller starts again.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/connections",
+    operation_id = "start",
+    tag = document::CLIENTS,
+    params(OfTenant, Once),
+    request_body = StartRequest,
+    responses((
+        status = 201,
+        description = "Started; the user is to be sent to `authorizationUrl`.",
+        body = Started,
+        headers(
+            ("cache-control" = String, description = "`no-store`."),
+            ("location" = String, description = "The path of the connection."),
+            ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+        ),
+    )),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::ScopeNotAllowed, Code::IdempotencyKeyInUse, Code::IdempotencyKeyReused,
+        Code::ProviderUnavailable, Code::VaultMisconfigured, Code::VaultBusy, Code::VaultUnavailable, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path(tenant): Path<String>,

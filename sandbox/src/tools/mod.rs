@@ -3,7 +3,7 @@
 pub mod cargo;
 mod debian;
 mod envoy;
-mod pip;
+pub mod pip;
 mod postgres;
 mod wasm;
 
