@@ -105,11 +105,7 @@ impl StartRequest {
         if scopes.len() > SCOPES_MAX || !scopes.iter().all(|scope| is_scope(scope)) {
             return Err(BadStart::Scopes);
         }
-        if let Some(allowed) = catalogue.scopes(&provider)
-            && let Some(scope) = scopes.iter().find(|scope| !allowed.contains(*scope))
-        {
-            return Err(BadStart::ScopeNotAllowed { scope: scope.clone(), provider });
-        }
+        check_allowed(catalogue, &provider, &scopes)?;
         let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
         let text = metadata.to_string();
         // PostgreSQL keeps no NUL, wherever it stands in a document.
@@ -117,6 +113,22 @@ impl StartRequest {
             return Err(BadStart::Metadata);
         }
         Ok(Start { sub, provider, integration, scopes, metadata, return_url })
+    }
+}
+
+/// Holds scopes against the provider's list, for a reconnect as well as for a start: what was taken off the list
+/// must not be asked for again.
+pub fn check_allowed(
+    catalogue: &Catalogue,
+    provider: &Provider,
+    scopes: &[String],
+) -> Result<(), BadStart> {
+    let Some(allowed) = catalogue.scopes(provider) else { return Ok(()) };
+    match scopes.iter().find(|scope| !allowed.contains(*scope)) {
+        Some(scope) => {
+            Err(BadStart::ScopeNotAllowed { scope: scope.clone(), provider: provider.clone() })
+        }
+        None => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     ApiError, AppState, Code,
     caller::Caller,
     document::{self, OfConnection},
+    object::Object,
     opened,
     view::View,
 };
@@ -63,10 +64,10 @@ pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,
     caller: Caller,
-    body: Result<Json<Completion>, JsonRejection>,
+    body: Result<Json<Object<Completion>>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    let Json(Completion { ticket }) = body?;
+    let Json(Object(Completion { ticket })) = body?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
     let tenant = &caller.tenant;
     let known = state.store.connection(As::Tenant(tenant), tenant, id).await?;

@@ -30,13 +30,15 @@ pub(super) const PUBLIC: &str = "public";
 /// Where a handler says which [`Code`]s it may refuse with, and the document then says it of each status.
 const CODES: &str = "x-codes";
 
-/// What the edge may answer in this service's place, to whatever listener. `sandbox/tests/errors.rs` holds it
+/// What the edge may answer in this service's place, to whatever listener. `control/tests/it/document.rs` holds it
 /// against what the filter and Envoy say.
 const OF_THE_EDGE: &[(u16, &str)] = &[
     (400, "malformed_header"),
     (400, "malformed_path"),
     (400, "malformed_request"),
     (400, "upgrade_not_supported"),
+    // An upgrade of HTTP/1.1, which Envoy refuses by itself.
+    (403, "gateway"),
     (429, "rate_limited"),
     (431, "head_too_large"),
     (502, "gateway"),
@@ -50,6 +52,9 @@ const OF_THE_CLIENTS_EDGE: &[(u16, &str)] = &[(403, "no_identity"), (408, "reque
 
 /// Where there is a tenant: one that cannot be, and one that is not granted.
 const OF_A_TENANTS_ROUTE: &[(u16, &str)] = &[(403, "no_grant"), (404, "no_route")];
+
+/// Where a signature is asked for.
+const OF_A_SIGNED_ROUTE: &[(u16, &str)] = &[(401, "signature_invalid")];
 
 /// Where there is a body.
 const OF_A_BODY: &[(u16, &str)] = &[(413, "body_too_large"), (415, "unsupported_media_type")];
@@ -200,6 +205,7 @@ pub(super) async fn show() -> impl IntoResponse {
 fn complete(path: &str, operation: &mut Operation) {
     let is_for_clients = operation.tags.iter().flatten().any(|tag| tag == CLIENTS);
     let is_for_all = operation.tags.iter().flatten().any(|tag| tag == PUBLIC) && is_for_clients;
+    let is_signed = operation.security.is_some();
     let has_tenant = path.contains("{tenant}");
     if is_for_clients && !is_for_all {
         let certificate = SecurityRequirement::new::<_, [&str; 0], &str>("clientCertificate", []);
@@ -214,6 +220,7 @@ fn complete(path: &str, operation: &mut Operation) {
         (true, OF_THE_EDGE),
         (is_for_clients, OF_THE_CLIENTS_EDGE),
         (has_tenant, OF_A_TENANTS_ROUTE),
+        (is_signed, OF_A_SIGNED_ROUTE),
         (operation.request_body.is_some(), OF_A_BODY),
     ];
     let edges = tables.into_iter().filter(|(applies, _)| *applies).flat_map(|(_, table)| table);

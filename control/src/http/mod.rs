@@ -12,6 +12,7 @@ mod get;
 mod health;
 mod idempotency;
 mod list;
+mod object;
 mod opened;
 mod page;
 mod providers;

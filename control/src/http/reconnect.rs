@@ -5,6 +5,7 @@ use super::{
     caller::Caller,
     document::{self, OfConnection, Once},
     idempotency,
+    object::Object,
     opened::{self, Started},
 };
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
         audit::Actor,
         connection::{Connection, Status},
         event::{Event, Rules},
+        start::check_allowed,
     },
     nango::Authorize,
     store::{As, Change, Changed, Claim, Settled},
@@ -44,9 +46,9 @@ impl Asked {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let asked = serde_json::from_slice::<Option<Self>>(body);
+        let asked = serde_json::from_slice::<Option<Object<Self>>>(body);
         let asked = asked.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-        Ok(asked.unwrap_or_default())
+        Ok(asked.map(|Object(asked)| asked).unwrap_or_default())
     }
 }
 
@@ -90,6 +92,7 @@ pub(super) async fn handler(
     let known = state.store.connection(role, &caller.tenant, id).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     let renews = known.renewable()?;
+    check_allowed(&state.catalogue, &known.provider, &known.requested_scopes)?;
     let attempt = state.mint.id(AttemptId::from_parts);
     let authorization = state
         .nango

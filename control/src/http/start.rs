@@ -5,6 +5,7 @@ use super::{
     caller::Caller,
     document::{self, OfTenant, Once},
     idempotency,
+    object::Object,
     opened::{self, Started},
 };
 use crate::{
@@ -54,10 +55,10 @@ pub(super) async fn handler(
     Path(tenant): Path<String>,
     caller: Caller,
     claim: Option<Extension<Claim>>,
-    body: Result<Json<StartRequest>, JsonRejection>,
+    body: Result<Json<Object<StartRequest>>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    let Json(request) = body?;
+    let Json(Object(request)) = body?;
     let start = request.check(&state.catalogue)?;
     opened::check_return(&state, start.return_url.as_deref())?;
     let id = state.mint.id(ConnectionId::from_parts);

@@ -26,7 +26,6 @@ use sha2::{Digest, Sha256};
     request_body(content = serde_json::Value, description = "Whatever Nango signs; of what is not known, nothing follows."),
     responses(
         (status = 200, description = "Its receipt is kept."),
-        (status = 401, description = "`signature_invalid`", body = document::Problem, content_type = "application/problem+json"),
     ),
     extensions(("x-codes" = json!([Code::Unavailable]))),
 )]

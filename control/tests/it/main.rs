@@ -18,6 +18,7 @@ mod confirm;
 mod delete;
 mod deliver;
 mod doctor;
+mod document;
 mod idempotency;
 mod list;
 mod many;

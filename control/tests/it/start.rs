@@ -123,3 +123,20 @@ async fn the_state_is_kept_as_its_hash_only(pool: PgPool) {
     assert_eq!(kept, control::domain::callback::state_hash(state));
     app.finish().await;
 }
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_array_is_no_object_whose_fields_it_might_hold_in_their_order(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for (path, body) in [
+        ("/connections", json!(["user-1", "github"])),
+        ("/connections/0195f2a1-0000-7000-8000-000000000001/reconnect", json!([])),
+        ("/connections/0195f2a1-0000-7000-8000-000000000001/complete", json!(["ticket"])),
+    ] {
+        let answer = app.call("acme", "POST", path, &body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "invalid_request"));
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("expected a JSON object"), "{detail}");
+    }
+    assert_eq!(app.nango.api_calls(), 0);
+    app.finish().await;
+}
