@@ -253,7 +253,9 @@ fn refuse(response: &mut Response, status: u16, code: &str) {
         text if text.ends_with('`') => ", ",
         _ => " Or refused: ",
     };
-    response.description.push_str(&format!("{separator}`{code}`"));
+    for part in [separator, "`", code, "`"] {
+        response.description.push_str(part);
+    }
     let codes = response.extensions.get_or_insert_default();
     let codes = codes.entry(CODES.to_owned()).or_insert_with(|| json!([]));
     if let Some(codes) = codes.as_array_mut() {
