@@ -17,7 +17,7 @@ use tokio::process::Command;
 const VERSION: &str = "4.32.5";
 
 /// Of each operation, beside the cases that the document itself names and those at its limits.
-const EXAMPLES: &str = "15";
+const EXAMPLES: &str = "10";
 
 /// What no answer may fail.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -100,12 +100,14 @@ async fn schemathesis(stack: &Stack, listener: &str, seed: &str) -> (bool, Strin
     let config_file = stack.pki.path("schemathesis.toml");
     std::fs::write(&config_file, config).unwrap();
     let mut command = Command::new("python3");
+    // One worker: Hypothesis' caches are not made for several, which now and then end with a KeyError; and with
+    // several no seed repeats a run.
     command
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(config_file)
         .args(["run", document.as_str(), "--url", url, "--include-tag", listener])
         .args(["--checks", CHECKS, "--max-examples", EXAMPLES, "--seed", seed])
-        .args(["--mode", "all", "--workers", "4", "--continue-on-failure", "--no-color"])
+        .args(["--mode", "all", "--workers", "1", "--continue-on-failure", "--no-color"])
         .args(["--generation-database", "none", "--tls-verify", &path("service-ca.crt")])
         .env("PYTHONPATH", &installed)
         .env("PYTHONDONTWRITEBYTECODE", "1")
