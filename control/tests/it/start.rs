@@ -140,3 +140,19 @@ async fn an_array_is_no_object_whose_fields_it_might_hold_in_their_order(pool: P
     assert_eq!(app.nango.api_calls(), 0);
     app.finish().await;
 }
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn whatever_number_metadata_has_is_kept_and_read_again(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let metadata = json!({"numbers": [f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, 1e300, u64::MAX, i64::MIN]});
+    let body = json!({"sub": "user-1", "provider": "github", "metadata": metadata});
+    let started = app.call("acme", "POST", "/connections", &body).await;
+    assert_eq!(started.status, StatusCode::CREATED);
+    let listed = app.call("acme", "GET", "/connections?sub=user-1", &Value::Null).await;
+    assert_eq!(listed.status, StatusCode::OK, "{:?}", listed.body);
+    let numbers = &listed.json()["connections"][0]["clientMetadata"]["numbers"];
+    assert_eq!(numbers.to_string().parse::<Value>().unwrap(), metadata["numbers"]);
+    app.advance(60 * 60);
+    app.outbox.run_once().await.unwrap();
+    app.finish().await;
+}
