@@ -5,11 +5,15 @@ use serde::{Deserialize, Serialize};
 /// The media type of a [`Problem`].
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// The page that says of each code what it means. It is relative to the host that refused, for only its operator
+/// knows under which names it is reached; both of the edge's listeners have it.
+pub const ERRORS: &str = "/errors";
+
 /// Why a request was refused, in words for its sender. Nothing internal belongs here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// `urn:connections:problem:<code>`, stable.
+    /// Leads to what the code means, at the host that refused: [`ERRORS`] and the code after `#`.
     pub r#type: String,
     /// The same words for every problem of this code.
     pub title: String,
@@ -27,7 +31,7 @@ pub struct Problem {
 impl Problem {
     pub fn new(status: u16, code: &str, title: &str, detail: String) -> Self {
         Self {
-            r#type: format!("urn:connections:problem:{code}"),
+            r#type: format!("{ERRORS}#{code}"),
             title: title.to_owned(),
             status,
             detail,
@@ -58,7 +62,7 @@ mod tests {
             .with_request_id(Some("r-1".to_owned()));
         assert_eq!(
             String::from_utf8(problem.to_json()).unwrap(),
-            r#"{"type":"urn:connections:problem:not_found","title":"Not found","status":404,"detail":"No such connection.","code":"not_found","requestId":"r-1"}"#
+            r#"{"type":"/errors#not_found","title":"Not found","status":404,"detail":"No such connection.","code":"not_found","requestId":"r-1"}"#
         );
     }
 }

@@ -7,7 +7,7 @@ use control::{
     cause::chain,
     clock::Clock,
     config::{self, Config, Environment},
-    doctor,
+    doctor, http,
     mint::Mint,
     store::Store,
     telemetry,
@@ -42,6 +42,8 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Print the `OpenAPI` document of what the edge lets through.
+    Openapi,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -67,6 +69,7 @@ async fn main() -> ExitCode {
         Command::Audit { command: AuditCommand::Verify { tenant } } => {
             verify(&environment, &tenant).await
         }
+        Command::Openapi => return describe(),
         Command::Doctor { json } => return Box::pin(diagnose(&environment, json)).await,
     };
     match ended {
@@ -111,6 +114,12 @@ async fn verify(environment: &Environment, tenant: &TenantId) -> Result<(), Box<
     let (lines, hash) = audit::verify_trail(&store, tenant).await?;
     println!("the trail of {tenant} holds: {lines} lines, the last hash is {hash}");
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "whoever asks for the document reads it")]
+fn describe() -> ExitCode {
+    println!("{:#}", http::document());
+    ExitCode::SUCCESS
 }
 
 #[expect(clippy::print_stdout, reason = "whoever asks the doctor reads the answer")]

@@ -48,6 +48,30 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// One of each, for whoever documents them.
+    pub const EVERY: &[Self] = &[
+        Self::HeaderNotText,
+        Self::HeaderDuplicated,
+        Self::PathMalformed,
+        Self::NoRoute,
+        Self::MethodNotAllowed { allow: String::new() },
+        Self::NotJson,
+        Self::Upgrade,
+        Self::NoIdentity,
+        Self::IdentityAmbiguous,
+        Self::IdentityMalformed,
+        Self::IdentityHopUnknown,
+        Self::NoGrant,
+        Self::SignatureMissing,
+        Self::SignatureDuplicated,
+        Self::SignatureMalformed,
+        Self::SignatureMismatch,
+        Self::BodyTooLarge,
+        Self::NoWebhookKey,
+        Self::NoAssertionKey,
+        Self::HostFailed,
+    ];
+
     /// What the access log shows as response code details, after the prefix `edge_`, by which Envoy's
     /// own local replies are told from ours.
     pub const fn reason(&self) -> &'static str {
@@ -209,6 +233,36 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_has_every_denial() {
+        for (index, denial) in Denial::EVERY.iter().enumerate() {
+            // One that is added must be listed, or nobody would miss its page.
+            let position = match denial {
+                Denial::HeaderNotText => 0,
+                Denial::HeaderDuplicated => 1,
+                Denial::PathMalformed => 2,
+                Denial::NoRoute => 3,
+                Denial::MethodNotAllowed { .. } => 4,
+                Denial::NotJson => 5,
+                Denial::Upgrade => 6,
+                Denial::NoIdentity => 7,
+                Denial::IdentityAmbiguous => 8,
+                Denial::IdentityMalformed => 9,
+                Denial::IdentityHopUnknown => 10,
+                Denial::NoGrant => 11,
+                Denial::SignatureMissing => 12,
+                Denial::SignatureDuplicated => 13,
+                Denial::SignatureMalformed => 14,
+                Denial::SignatureMismatch => 15,
+                Denial::BodyTooLarge => 16,
+                Denial::NoWebhookKey => 17,
+                Denial::NoAssertionKey => 18,
+                Denial::HostFailed => 19,
+            };
+            assert_eq!(position, index);
+        }
+    }
 
     fn reply(denial: Denial) -> Reply {
         Refusal { denial, request_id: Some("r-1".to_owned()) }.reply()

@@ -4,7 +4,7 @@ use crate::{
     client_app::{self, ClientApp},
     control::{Control, Settings},
     database::Database,
-    envoy::{Addresses, EdgeSecrets, Envoy},
+    envoy::{Addresses, EdgeSecrets, Envoy, configuration},
     pki::Pki,
     ports, secrets,
     tools::Tools,
@@ -43,6 +43,8 @@ pub struct Choices {
     pub is_kind: bool,
     /// Whether the database must be new and empty.
     pub with_empty_database: bool,
+    /// Whether the edge lets as much pass as comes, for a load that is to reach what is behind its limits.
+    pub is_unlimited: bool,
 }
 
 /// A Nango that is there already.
@@ -127,8 +129,8 @@ impl Stack {
         };
         control_settings.migrate().await?;
         let control = Some(control_settings.start().await?);
-        let envoy =
-            start_envoy(tools, &folder.join("envoy"), ports.addresses, &pki, &coordinates).await?;
+        let edge = (ports.addresses, choices.is_unlimited);
+        let envoy = start_envoy(tools, &folder.join("envoy"), edge, &pki, &coordinates).await?;
         let http = client_app::client(&pki)?;
         Ok(Self {
             coordinates,
@@ -219,7 +221,7 @@ impl Ports {
 async fn start_envoy(
     tools: &Tools,
     folder: &Path,
-    addresses: Addresses,
+    (addresses, is_unlimited): (Addresses, bool),
     pki: &Pki,
     coordinates: &Coordinates,
 ) -> anyhow::Result<Envoy> {
@@ -228,6 +230,9 @@ async fn start_envoy(
         assertion_keys: coordinates.assertion_key.clone(),
     };
     Envoy::prepare(folder, &tools.filter, addresses, pki, &secrets)?;
+    if is_unlimited {
+        configuration::adjust(folder, configuration::raise_limits)?;
+    }
     Envoy::start(&tools.envoy, folder, addresses, &[]).await
 }
 

@@ -4,9 +4,11 @@ use super::{profile::Profile, provider::Provider};
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Where a connection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Status {
     /// Started; nobody authorised it yet.
     Pending,

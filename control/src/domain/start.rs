@@ -3,6 +3,7 @@
 use super::provider::{Catalogue, Provider};
 use contract::id::IntegrationId;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// OIDC Core, section 2: a `sub` has at most 255 ASCII characters; we count bytes and allow more.
 const SUB_BYTES_MAX: usize = 255;
@@ -13,19 +14,41 @@ const SCOPE_BYTES_MAX: usize = 255;
 /// What the client application wants back with each notification.
 const METADATA_BYTES_MAX: usize = 4096;
 
-/// A start as written.
-#[derive(Debug, Clone, Deserialize)]
+/// A start of a connection, as it is asked for.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Start)]
 pub struct StartRequest {
+    /// The end user, by the client application's name for them: 1 to 255 bytes without control characters.
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
+        min_length = 1,
+        max_length = 255,
+        example = "user-1"
+    )]
     pub sub: String,
+    /// One of those that `GET /providers` lists.
+    #[schema(pattern = "^[a-z0-9_-]+$", min_length = 1, max_length = 63, example = "github")]
     pub provider: String,
+    /// What the user is asked to grant; without any, what the integration asks for.
     #[serde(default)]
+    #[schema(max_items = 100, value_type = Vec<Scope>)]
     pub scopes: Vec<String>,
+    /// Comes back with each notification; at most 4096 bytes as JSON, without `\u0000`.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Where the browser goes back to, in a deployment that brings it back; of an allowed origin, without fragment.
     #[serde(default)]
+    #[schema(max_length = 2048)]
     pub return_url: Option<String>,
 }
+
+/// A scope as a provider writes it, without white space and commas.
+#[derive(Debug, ToSchema)]
+#[schema(pattern = r"^[!-+\--~]+$", min_length = 1, max_length = 255, example = "repo")]
+#[expect(dead_code, reason = "a description; `is_scope` is the rule")]
+pub struct Scope(String);
 
 /// A start that can be carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,11 +105,7 @@ impl StartRequest {
         if scopes.len() > SCOPES_MAX || !scopes.iter().all(|scope| is_scope(scope)) {
             return Err(BadStart::Scopes);
         }
-        if let Some(allowed) = catalogue.scopes(&provider)
-            && let Some(scope) = scopes.iter().find(|scope| !allowed.contains(*scope))
-        {
-            return Err(BadStart::ScopeNotAllowed { scope: scope.clone(), provider });
-        }
+        check_allowed(catalogue, &provider, &scopes)?;
         let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
         let text = metadata.to_string();
         // PostgreSQL keeps no NUL, wherever it stands in a document.
@@ -94,6 +113,22 @@ impl StartRequest {
             return Err(BadStart::Metadata);
         }
         Ok(Start { sub, provider, integration, scopes, metadata, return_url })
+    }
+}
+
+/// Holds scopes against the provider's list, for a reconnect as well as for a start: what was taken off the list
+/// must not be asked for again.
+pub fn check_allowed(
+    catalogue: &Catalogue,
+    provider: &Provider,
+    scopes: &[String],
+) -> Result<(), BadStart> {
+    let Some(allowed) = catalogue.scopes(provider) else { return Ok(()) };
+    match scopes.iter().find(|scope| !allowed.contains(*scope)) {
+        Some(scope) => {
+            Err(BadStart::ScopeNotAllowed { scope: scope.clone(), provider: provider.clone() })
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A browser comes back from a provider.
 
-use super::{AppState, caller::RequestId, complete, opened, page};
+use super::{AppState, caller::RequestId, complete, document, opened, page};
 use crate::{
     cause::chain,
     config::CallbackMode,
@@ -24,6 +24,24 @@ const TICKET_LIFE: TimeDelta = TimeDelta::minutes(5);
 /// `GET /oauth/callback`
 ///
 /// A known state is finished once. An error of the provider ends the attempt here.
+#[utoipa::path(
+    get,
+    path = "/oauth/callback",
+    operation_id = "callback",
+    tag = document::PUBLIC,
+    params(
+        ("state" = Option<String>, Query, description = "The attempt's, once."),
+        ("code" = Option<String>, Query, description = "The provider's; it is passed on, and never kept in the clear."),
+        ("error" = Option<String>, Query, description = "Why the provider gave no code."),
+    ),
+    responses(
+        (status = 200, description = "A page for the user.", content_type = "text/html", body = String),
+        (status = 303, description = "Back to the application's `returnUrl`.", headers(("location" = String))),
+        (status = 308, description = "On to Nango, with the query as it was.", headers(("location" = String))),
+        (status = 400, description = "A page: the state is not known, was used, or is too old.", content_type = "text/html", body = String),
+        (status = 503, description = "A page: to be loaded again.", content_type = "text/html", body = String),
+    ),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     RequestId(request_id): RequestId,

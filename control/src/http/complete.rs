@@ -1,6 +1,13 @@
 //! Finishes a callback at Nango in the browser's place.
 
-use super::{ApiError, AppState, caller::Caller, opened, view::View};
+use super::{
+    ApiError, AppState, Code,
+    caller::Caller,
+    document::{self, OfConnection},
+    object::Object,
+    opened,
+    view::View,
+};
 use crate::{
     cause::chain,
     config::CallbackMode,
@@ -18,6 +25,7 @@ use contract::{
     id::{AttemptId, TenantId},
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// What Nango answered; the vault is looked at in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +36,11 @@ pub(super) enum Said {
     Nothing,
 }
 
-#[derive(Debug, Deserialize)]
+/// What the browser brought back to the application.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Completion {
+    /// The `ticket` of the `returnUrl`; it works once, for five minutes.
     ticket: String,
 }
 
@@ -38,14 +48,26 @@ pub(super) struct Completion {
 ///
 /// The application has seen that whoever came back is the user who started. Only now is the provider's code
 /// used: a stranger who was sent through the flow has left no credential behind.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/connections/{id}/complete",
+    operation_id = "complete",
+    tag = document::CLIENTS,
+    params(OfConnection),
+    request_body = Completion,
+    responses((status = 202, description = "What Nango said will be confirmed.", body = View, headers(("cache-control" = String, description = "`no-store`.")))),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::NotFound, Code::TicketInvalid, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,
     caller: Caller,
-    body: Result<Json<Completion>, JsonRejection>,
+    body: Result<Json<Object<Completion>>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    let Json(Completion { ticket }) = body?;
+    let Json(Object(Completion { ticket })) = body?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
     let tenant = &caller.tenant;
     let known = state.store.connection(As::Tenant(tenant), tenant, id).await?;

@@ -1,6 +1,11 @@
 //! Has a connection looked at, and deletes one.
 
-use super::{ApiError, AppState, caller::Caller, view::View};
+use super::{
+    ApiError, AppState, Code,
+    caller::Caller,
+    document::{self, OfConnection},
+    view::View,
+};
 use crate::{
     domain::{
         audit::Actor,
@@ -17,9 +22,19 @@ use axum::{
 };
 use contract::{action::Action, id::ConnectionId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `POST /tenants/{tenant}/connections/{id}/check`: the vault is looked at as soon as there is a call to
 /// spare; `checkedAt` says when it was.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/connections/{id}/check",
+    operation_id = "check",
+    tag = document::CLIENTS,
+    params(OfConnection),
+    responses((status = 202, description = "It will be looked at.", body = View, headers(("cache-control" = String, description = "`no-store`.")))),
+    extensions(("x-codes" = json!([Code::NotFound, Code::Unavailable]))),
+)]
 pub(super) async fn check(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,
@@ -35,9 +50,10 @@ pub(super) async fn check(
 }
 
 /// The answer to a deletion.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Deleting {
+    #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
     status: Status,
     /// Nango deletes its copy of the token. It does not tell the provider, where the token lives until
@@ -46,6 +62,18 @@ struct Deleting {
 }
 
 /// `DELETE /tenants/{tenant}/connections/{id}`: 202 while the vault is being emptied, then 200.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}/connections/{id}",
+    operation_id = "delete",
+    tag = document::CLIENTS,
+    params(OfConnection),
+    responses(
+        (status = 200, description = "It is deleted.", body = Deleting),
+        (status = 202, description = "It is being deleted.", body = Deleting),
+    ),
+    extensions(("x-codes" = json!([Code::NotFound, Code::Unavailable]))),
+)]
 pub(super) async fn delete(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,

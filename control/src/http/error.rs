@@ -1,5 +1,6 @@
-//! What a caller is told when something is refused or fails: the only place that knows status codes.
+//! What a caller is told when something is refused or fails: the only place that knows which code says it.
 
+use super::code::Code;
 use crate::{
     cause::chain,
     domain::{
@@ -74,81 +75,49 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// Status, stable code and title. The match has no last arm: a new failure does not compile until
-    /// somebody decides what the caller sees.
-    #[expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
-    fn words(&self) -> (StatusCode, &'static str, &'static str) {
+    /// The match has no last arm: a new failure does not compile until somebody decides what the caller sees.
+    fn code(&self) -> Code {
         match self {
-            Self::NotVouched => (StatusCode::UNAUTHORIZED, "not_vouched", "Not vouched for"),
-            Self::NoGrant => (StatusCode::FORBIDDEN, "no_grant", "No grant"),
-            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No such route"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
-            }
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
-            Self::NoTicket => (StatusCode::CONFLICT, "ticket_invalid", "Ticket invalid"),
-            Self::BeingDeleted => (StatusCode::CONFLICT, "being_deleted", "Being deleted"),
-            // What is asked is well said, and this deployment does not do it.
-            Self::BadStart(BadStart::ScopeNotAllowed { .. }) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed")
-            }
-            // Gone for good; whoever goes on must know that something is missing.
-            Self::LostCursor(Lost::Expired) => {
-                (StatusCode::GONE, "cursor_expired", "Cursor expired")
-            }
+            Self::NotVouched => Code::NotVouched,
+            Self::NoGrant => Code::NoGrant,
+            Self::NoRoute => Code::NoRoute,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::NotFound => Code::NotFound,
+            Self::NoTicket => Code::TicketInvalid,
+            Self::BeingDeleted => Code::BeingDeleted,
+            Self::BadStart(BadStart::ScopeNotAllowed { .. }) => Code::ScopeNotAllowed,
+            Self::LostCursor(Lost::Expired) => Code::CursorExpired,
             Self::BadQuery(BadQuery::Cursor | BadQuery::After)
-            | Self::LostCursor(Lost::Unknown) => {
-                (StatusCode::BAD_REQUEST, "invalid_cursor", "Invalid cursor")
-            }
+            | Self::LostCursor(Lost::Unknown) => Code::InvalidCursor,
             Self::BadRequest(_)
             | Self::BadStart(_)
             | Self::BadKey(_)
             | Self::BadQuery(
                 BadQuery::Unknown { .. } | BadQuery::Repeated(_) | BadQuery::Value { .. },
-            ) => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
-            Self::KeyReused => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "Idempotency key reused",
-            ),
-            Self::KeyInUse => {
-                (StatusCode::CONFLICT, "idempotency_key_in_use", "Idempotency key in use")
-            }
-            Self::TooManyWait => {
-                (StatusCode::SERVICE_UNAVAILABLE, "too_many_wait", "Too many wait")
-            }
-            Self::TooLarge(_) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large")
-            }
-            Self::NotJson(_) => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "Unsupported media type",
-            ),
-            Self::Nango(NangoError::Busy { why: WhyBusy::Budget, .. }) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "vault_busy", "Vault busy")
-            }
+            ) => Code::InvalidRequest,
+            Self::KeyReused => Code::IdempotencyKeyReused,
+            Self::KeyInUse => Code::IdempotencyKeyInUse,
+            Self::TooManyWait => Code::TooManyWait,
+            Self::TooLarge(_) => Code::BodyTooLarge,
+            Self::NotJson(_) => Code::UnsupportedMediaType,
+            Self::Nango(NangoError::Busy { why: WhyBusy::Budget, .. }) => Code::VaultBusy,
             Self::Nango(
                 NangoError::Unreachable(_) | NangoError::Busy { why: WhyBusy::LeftAlone, .. },
-            ) => (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "Vault unavailable"),
-            Self::EdgeOutOfStep => {
-                (StatusCode::SERVICE_UNAVAILABLE, "edge_out_of_step", "Edge out of step")
-            }
+            ) => Code::VaultUnavailable,
+            Self::EdgeOutOfStep => Code::EdgeOutOfStep,
             Self::Nango(NangoError::Refused { status: 400, code }) if code != "resource_capped" => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "provider_unavailable", "Provider unavailable")
+                Code::ProviderUnavailable
             }
             // Our key, its scopes, our plan, our address of it: nothing that the caller could mend.
             Self::Nango(NangoError::Refused { .. } | NangoError::Malformed(_)) => {
-                (StatusCode::BAD_GATEWAY, "vault_misconfigured", "Vault misconfigured")
+                Code::VaultMisconfigured
             }
             Self::Nango(NangoError::Busy { why: WhyBusy::BudgetUnknown, .. })
-            | Self::Store(StoreError::Unavailable(_)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable")
-            }
+            | Self::Store(StoreError::Unavailable(_)) => Code::Unavailable,
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)
-            | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            | Self::Panicked => Code::Internal,
         }
     }
 
@@ -229,8 +198,9 @@ pub(super) struct Failure {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code, title) = self.words();
-        let problem = Problem::new(status.as_u16(), code, title, self.detail());
+        let code = self.code();
+        let status = code.status();
+        let problem = Problem::new(status.as_u16(), code.as_str(), code.title(), self.detail());
         let failure = Failure { problem, chain: chain(&self) };
         let mut response = status.into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::KeyInUse) {

@@ -1,6 +1,11 @@
 //! Shows a connection, at once or when it changes.
 
-use super::{ApiError, AppState, caller::Caller, view::View};
+use super::{
+    ApiError, AppState, Code,
+    caller::Caller,
+    document::{self, OfConnection},
+    view::View,
+};
 use crate::{
     domain::{connection::Connection, wait::Wait},
     store::As,
@@ -16,7 +21,31 @@ use contract::{
     id::{ConnectionId, TenantId},
 };
 
+/// For how long, and for what.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description; `Wait::read` reads the query")]
+struct Waiting {
+    /// How many seconds to wait for a newer version.
+    #[param(minimum = 1, maximum = 60)]
+    wait: Option<u32>,
+    /// The version that the caller knows; only together with `wait`.
+    #[param(minimum = 0)]
+    version: Option<i64>,
+}
+
 /// `GET /tenants/{tenant}/connections/{id}`, with `?wait=30&version=7` to be told of the next change.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/connections/{id}",
+    operation_id = "get",
+    tag = document::CLIENTS,
+    params(OfConnection, Waiting),
+    responses((status = 200, description = "As it is known now.", body = View, headers(("cache-control" = String, description = "`no-store`.")))),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::NotFound, Code::TooManyWait, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,

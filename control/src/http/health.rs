@@ -1,5 +1,6 @@
 //! Whether the service stands.
 
+use super::document;
 use crate::{
     cause::chain,
     clock::Clock,
@@ -9,13 +10,28 @@ use crate::{
 };
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 /// `GET /health`, through the edge: edge and control stand.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tags = [document::CLIENTS, document::PUBLIC],
+    responses((status = 200, description = "They do.", body = Stands)),
+)]
+pub(super) async fn health() -> Json<Stands> {
+    Json(Stands { status: "ok" })
+}
+
+/// Whoever reads this was answered through both.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(super) struct Stands {
+    status: &'static str,
 }
 
 /// `GET /livez`: the process answers. It depends on nothing, so that a database outage restarts nobody.

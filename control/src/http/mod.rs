@@ -3,14 +3,18 @@
 mod audit;
 mod callback;
 mod caller;
+mod code;
 mod complete;
 mod connections;
+mod document;
 mod error;
+mod errors;
 mod events;
 mod get;
 mod health;
 mod idempotency;
 mod list;
+mod object;
 mod opened;
 mod page;
 mod providers;
@@ -28,12 +32,18 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{get, post},
+    routing::{MethodRouter, get},
 };
 use contract::{action::Action, keys::KeyRing};
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
 
+pub use code::Code;
+pub use document::document;
 pub use error::ApiError;
 pub use health::Probed;
 
@@ -58,31 +68,10 @@ pub struct AppState {
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
 pub fn router(state: AppState) -> Router {
-    let webhook = post(webhook::handler).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
     // A call that starts something may be repeated by its caller without being done twice.
     let once = middleware::from_fn_with_state((state.clone(), Action::Connect), idempotency::once);
-    Router::new()
-        // Client applications.
-        .route(
-            "/tenants/{tenant}/connections",
-            post(start::handler).route_layer(once.clone()).get(list::handler),
-        )
-        .route("/tenants/{tenant}/connections/{id}", get(get::handler).delete(connections::delete))
-        .route(
-            "/tenants/{tenant}/connections/{id}/reconnect",
-            post(reconnect::handler).route_layer(once),
-        )
-        .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
-        .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
-        .route("/tenants/{tenant}/events", get(events::handler))
-        .route("/tenants/{tenant}/audit", get(audit::handler))
-        .route("/providers", get(providers::list))
-        // Browsers.
-        .route("/oauth/callback", get(callback::handler))
-        // Nango.
-        .route("/webhooks/nango", webhook)
-        // Whoever asks whether edge and control stand.
-        .route("/health", get(health::health))
+    let (router, _document) = routes(|route| route.route_layer(once.clone())).split_for_parts();
+    router
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
@@ -92,10 +81,40 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// Every route with its description, which stands beside its handler; `once` has calls with an
+/// `Idempotency-Key` done once.
+fn routes(
+    once: impl Fn(MethodRouter<AppState>) -> MethodRouter<AppState>,
+) -> OpenApiRouter<AppState> {
+    let webhook = |route: MethodRouter<AppState>| {
+        route.layer::<_, Infallible>(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX))
+    };
+    OpenApiRouter::with_openapi(document::base())
+        // Client applications.
+        .routes(routes!(start::handler).map(&once))
+        .routes(routes!(list::handler))
+        .routes(routes!(get::handler))
+        .routes(routes!(connections::delete))
+        .routes(routes!(reconnect::handler).map(&once))
+        .routes(routes!(connections::check))
+        .routes(routes!(complete::handler))
+        .routes(routes!(providers::list))
+        .route("/tenants/{tenant}/events", get(events::handler))
+        .route("/tenants/{tenant}/audit", get(audit::handler))
+        // Browsers.
+        .routes(routes!(callback::handler))
+        // Nango.
+        .routes(routes!(webhook::handler).map(webhook))
+        // Whoever asks whether edge and control stand, or what a refusal means.
+        .routes(routes!(health::health))
+        .routes(routes!(errors::page))
+}
+
 /// Everything on the port for probes, which is never routed and shows no tenant's data.
 pub fn admin_router(probed: Probed) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/openapi.json", get(document::show))
         .with_state(probed)
 }

@@ -10,20 +10,27 @@ use crate::{
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Nango's cookie for the callback lives for an hour.
 const ATTEMPT_LIFE: TimeDelta = TimeDelta::minutes(60);
 
 /// What the client application needs to send its user off.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Started {
+    #[schema(value_type = uuid::Uuid)]
     pub(super) connection_id: ConnectionId,
+    /// The provider's own URL.
     pub(super) authorization_url: String,
+    /// The one in the URL.
     pub(super) state: String,
+    #[schema(value_type = String)]
     pub(super) provider: Provider,
+    #[schema(value_type = String)]
     pub(super) tenant_id: TenantId,
     pub(super) status: Status,
+    /// Until when a callback is accepted.
     pub(super) expires_at: DateTime<Utc>,
 }
 

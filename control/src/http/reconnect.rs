@@ -1,9 +1,11 @@
 //! A client application asks for another authorisation of a connection that it has.
 
 use super::{
-    ApiError, AppState,
+    ApiError, AppState, Code,
     caller::Caller,
+    document::{self, OfConnection, Once},
     idempotency,
+    object::Object,
     opened::{self, Started},
 };
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
         audit::Actor,
         connection::{Connection, Status},
         event::{Event, Rules},
+        start::check_allowed,
     },
     nango::Authorize,
     store::{As, Change, Changed, Claim, Settled},
@@ -24,22 +27,28 @@ use axum::{
 };
 use contract::{action::Action, id::AttemptId};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// What may be said beside it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Reconnect)]
 struct Asked {
+    /// Where the browser goes back to, in a deployment that brings it back; of an allowed origin.
+    #[schema(max_length = 2048)]
     #[serde(default)]
     return_url: Option<String>,
 }
 
 impl Asked {
-    /// A body need not be there.
+    /// A body need not be there; `null` is none.
     fn read(body: &[u8]) -> Result<Self, ApiError> {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(body).map_err(|error| ApiError::BadRequest(error.to_string()))
+        let asked = serde_json::from_slice::<Option<Object<Self>>>(body);
+        let asked = asked.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        Ok(asked.map(|Object(asked)| asked).unwrap_or_default())
     }
 }
 
@@ -47,6 +56,27 @@ impl Asked {
 ///
 /// An attempt that is open is superseded. What is bound at the vault is renewed and keeps its name there;
 /// where nothing is bound, the connection begins anew under its own id.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/connections/{id}/reconnect",
+    operation_id = "reconnect",
+    tag = document::CLIENTS,
+    params(OfConnection, Once),
+    request_body(content = Option<Asked>),
+    responses((
+        status = 200,
+        description = "Opened; the user is to be sent to `authorizationUrl`.",
+        body = Started,
+        headers(
+            ("cache-control" = String, description = "`no-store`."),
+            ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+        ),
+    )),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::NotFound, Code::BeingDeleted, Code::ScopeNotAllowed, Code::IdempotencyKeyInUse,
+        Code::IdempotencyKeyReused, Code::ProviderUnavailable, Code::VaultMisconfigured, Code::VaultBusy, Code::VaultUnavailable, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,
@@ -62,6 +92,7 @@ pub(super) async fn handler(
     let known = state.store.connection(role, &caller.tenant, id).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     let renews = known.renewable()?;
+    check_allowed(&state.catalogue, &known.provider, &known.requested_scopes)?;
     let attempt = state.mint.id(AttemptId::from_parts);
     let authorization = state
         .nango

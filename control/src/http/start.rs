@@ -1,9 +1,11 @@
 //! Starts a connection.
 
 use super::{
-    ApiError, AppState,
+    ApiError, AppState, Code,
     caller::Caller,
+    document::{self, OfTenant, Once},
     idempotency,
+    object::Object,
     opened::{self, Started},
 };
 use crate::{
@@ -26,15 +28,37 @@ use contract::{
 ///
 /// The vault is asked first: if what follows fails, it holds a session that nobody can use, and the
 /// caller starts again.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/connections",
+    operation_id = "start",
+    tag = document::CLIENTS,
+    params(OfTenant, Once),
+    request_body = StartRequest,
+    responses((
+        status = 201,
+        description = "Started; the user is to be sent to `authorizationUrl`.",
+        body = Started,
+        headers(
+            ("cache-control" = String, description = "`no-store`."),
+            ("location" = String, description = "The path of the connection."),
+            ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+        ),
+    )),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::ScopeNotAllowed, Code::IdempotencyKeyInUse, Code::IdempotencyKeyReused,
+        Code::ProviderUnavailable, Code::VaultMisconfigured, Code::VaultBusy, Code::VaultUnavailable, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
     caller: Caller,
     claim: Option<Extension<Claim>>,
-    body: Result<Json<StartRequest>, JsonRejection>,
+    body: Result<Json<Object<StartRequest>>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    let Json(request) = body?;
+    let Json(Object(request)) = body?;
     let start = request.check(&state.catalogue)?;
     opened::check_return(&state, start.return_url.as_deref())?;
     let id = state.mint.id(ConnectionId::from_parts);

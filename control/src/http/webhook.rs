@@ -1,6 +1,6 @@
 //! A verified Nango webhook arrives.
 
-use super::{ApiError, AppState, caller::VerifiedWebhook};
+use super::{ApiError, AppState, Code, caller::VerifiedWebhook, document};
 use crate::store::NewReceipt;
 use axum::{
     body::Bytes,
@@ -17,6 +17,18 @@ use sha2::{Digest, Sha256};
 ///
 /// It is answered once its receipt is committed, whatever it says; the outbox looks into it. Nango
 /// repeats only after 5xx, so that a failure of ours must never look like the webhook's.
+#[utoipa::path(
+    post,
+    path = "/webhooks/nango",
+    operation_id = "webhook",
+    tag = document::PUBLIC,
+    security(("webhookSignature" = [])),
+    request_body(content = serde_json::Value, description = "Whatever Nango signs; of what is not known, nothing follows."),
+    responses(
+        (status = 200, description = "Its receipt is kept."),
+    ),
+    extensions(("x-codes" = json!([Code::Unavailable]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     verified: VerifiedWebhook,

@@ -19,6 +19,7 @@ mod confirm;
 mod delete;
 mod deliver;
 mod doctor;
+mod document;
 mod feed;
 mod idempotency;
 mod list;

@@ -1,7 +1,8 @@
 //! Another authorisation of a connection: what is bound stays bound, whatever becomes of it.
 
-use crate::support::TestApp;
-use axum::http::StatusCode;
+use crate::support::{TestApp, caller};
+use axum::{body::Body, http::StatusCode};
+use contract::action::Action;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -124,5 +125,46 @@ async fn what_is_being_deleted_or_is_another_tenants_is_not_reconnected(pool: Pg
     assert_eq!(app.nango.api_calls(), calls, "Nango was not asked");
     app.outbox.run_once().await.unwrap();
     assert_eq!(app.call("acme", "POST", &again, &json!({})).await.status, StatusCode::NOT_FOUND);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_scope_that_was_taken_off_the_list_is_not_asked_for_again(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, _) = app.activate().await;
+    let path = format!("/tenants/acme/connections/{}/reconnect", id(&started));
+    let send = async |scopes: Value| {
+        let router = app.describing_github(&json!({"scopes": scopes}));
+        let request = app.request("POST", &path, &caller("acme", Action::Connect));
+        TestApp::send_to(router, request.body(Body::empty()).unwrap()).await
+    };
+    let calls = app.nango.api_calls();
+    let refused = send(json!(["user"])).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::UNPROCESSABLE_ENTITY, "scope_not_allowed")
+    );
+    assert!(refused.json()["detail"].as_str().unwrap().contains("scope repo is not allowed"));
+    assert_eq!(app.nango.api_calls(), calls, "Nango was not asked");
+    let now = app.get(id(&started)).await;
+    assert_eq!((&now["status"], &now["version"]), (&json!("active"), &json!(2)));
+    assert_eq!(send(json!(["repo", "user"])).await.status, StatusCode::OK);
+    app.advance(60 * 60);
+    app.outbox.run_once().await.unwrap();
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_reconnect_says_nothing_beside_it_in_three_ways(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, _) = app.activate().await;
+    let path = format!("/tenants/acme/connections/{}/reconnect", id(&started));
+    let vouched = caller("acme", Action::Connect);
+    for (body, status) in [("", 200), ("null", 200), ("{}", 200), ("[]", 400), ("1", 400)] {
+        let answer = app.send("POST", &path, &vouched, Body::from(body)).await;
+        assert_eq!(answer.status, status, "{body}");
+    }
+    app.advance(60 * 60);
+    app.outbox.run_once().await.unwrap();
     app.finish().await;
 }

@@ -123,3 +123,36 @@ async fn the_state_is_kept_as_its_hash_only(pool: PgPool) {
     assert_eq!(kept, control::domain::callback::state_hash(state));
     app.finish().await;
 }
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_array_is_no_object_whose_fields_it_might_hold_in_their_order(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for (path, body) in [
+        ("/connections", json!(["user-1", "github"])),
+        ("/connections/0195f2a1-0000-7000-8000-000000000001/reconnect", json!([])),
+        ("/connections/0195f2a1-0000-7000-8000-000000000001/complete", json!(["ticket"])),
+    ] {
+        let answer = app.call("acme", "POST", path, &body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "invalid_request"));
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("expected a JSON object"), "{detail}");
+    }
+    assert_eq!(app.nango.api_calls(), 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn whatever_number_metadata_has_is_kept_and_read_again(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let metadata = json!({"numbers": [f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, 1e300, u64::MAX, i64::MIN]});
+    let body = json!({"sub": "user-1", "provider": "github", "metadata": metadata});
+    let started = app.call("acme", "POST", "/connections", &body).await;
+    assert_eq!(started.status, StatusCode::CREATED);
+    let listed = app.call("acme", "GET", "/connections?sub=user-1", &Value::Null).await;
+    assert_eq!(listed.status, StatusCode::OK, "{:?}", listed.body);
+    let numbers = &listed.json()["connections"][0]["clientMetadata"]["numbers"];
+    assert_eq!(numbers.to_string().parse::<Value>().unwrap(), metadata["numbers"]);
+    app.advance(60 * 60);
+    app.outbox.run_once().await.unwrap();
+    app.finish().await;
+}

@@ -19,6 +19,7 @@ use contract::{
 use control::{
     audit::verify_trail,
     clock::Clock,
+    domain::{description::Descriptions, provider::Catalogue},
     http::{AppState, router},
     hub::Hub,
     mint::Mint,
@@ -128,6 +129,15 @@ impl TestApp {
     pub fn replica(&self) -> Router {
         let store = Store::with_pool(self.pool.clone(), Mint::new(self.clock.clone()));
         router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
+    }
+
+    /// Another process, whose operator describes GitHub otherwise.
+    pub fn describing_github(&self, description: &Value) -> Router {
+        let mut catalogue = Catalogue::default();
+        catalogue.add("GITHUB", "github-dev").unwrap();
+        let file = json!({"github": description}).to_string();
+        catalogue.describe(Descriptions::read(file.as_bytes()).unwrap());
+        router(AppState { catalogue: Arc::new(catalogue), ..self.state.clone() })
     }
 
     /// Sends a request with an assertion over what `vouched` says, as the edge would.

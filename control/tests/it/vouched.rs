@@ -15,7 +15,7 @@ use sqlx::PgPool;
 
 const ID: &str = "0195f2a1-0000-7000-8000-000000000001";
 
-fn routes() -> [(&'static str, String); 12] {
+fn routes() -> [(&'static str, String); 13] {
     [
         ("GET", "/health".to_owned()),
         ("GET", "/oauth/callback?state=s".to_owned()),
@@ -28,6 +28,7 @@ fn routes() -> [(&'static str, String); 12] {
         ("POST", format!("/tenants/acme/connections/{ID}/check")),
         ("POST", format!("/tenants/acme/connections/{ID}/complete")),
         ("GET", "/providers".to_owned()),
+        ("GET", "/errors".to_owned()),
         ("GET", "/nowhere".to_owned()),
     ]
 }
@@ -128,5 +129,10 @@ async fn what_no_route_has_is_told_so_to_whoever_came_through_the_edge(pool: PgP
     );
     let health = app.send("GET", "/health", &nobody(), Body::empty()).await;
     assert_eq!(health.json(), serde_json::json!({"status": "ok"}));
+    let page = app.send("GET", "/errors", &nobody(), Body::empty()).await;
+    let text = String::from_utf8(page.body.to_vec()).unwrap();
+    // Where the type of a problem leads to.
+    assert_eq!(lost.json()["type"], "/errors#no_route");
+    assert!(text.contains("\n## no_route\n"), "{text}");
     app.finish().await;
 }

@@ -71,6 +71,8 @@ const AUDIT: Requirement = Requirement::Grant(Action::Audit);
 /// Everything that client applications may call, over mTLS.
 pub(super) const CLIENTS: &[Route] = &[
     get("health", "/health", Requirement::Nothing),
+    // Whoever is refused is led there.
+    get("errors", "/errors", Requirement::Nothing),
     get("providers", "/providers", Requirement::AnyGrant),
     post("start", "/tenants/{tenant}/connections", CONNECT),
     get("list", "/tenants/{tenant}/connections", READ),
@@ -93,6 +95,8 @@ pub(super) const CLIENTS: &[Route] = &[
 /// Everything that browsers and Nango may call, without a client certificate.
 pub(super) const PUBLIC: &[Route] = &[
     get("health", "/health", Requirement::Nothing),
+    // Whoever is refused is led there.
+    get("errors", "/errors", Requirement::Nothing),
     // Not HEAD: whoever looks at a link before its user would use up the one callback.
     Route {
         name: "callback",

@@ -10,6 +10,7 @@ use ListenerKind::{Clients, Public};
 /// the table cannot be changed by accident.
 const API: &[(ListenerKind, &str, &str, &str, Requirement)] = &[
     (Clients, "GET HEAD", "/health", "health", Requirement::Nothing),
+    (Clients, "GET HEAD", "/errors", "errors", Requirement::Nothing),
     (Clients, "GET HEAD", "/providers", "providers", Requirement::AnyGrant),
     (Clients, "POST", "/tenants/acme/connections", "start", Requirement::Grant(Action::Connect)),
     (Clients, "GET HEAD", "/tenants/acme/connections", "list", Requirement::Grant(Action::Read)),
@@ -94,6 +95,7 @@ const API: &[(ListenerKind, &str, &str, &str, Requirement)] = &[
         Requirement::Grant(Action::Notify),
     ),
     (Public, "GET HEAD", "/health", "health", Requirement::Nothing),
+    (Public, "GET HEAD", "/errors", "errors", Requirement::Nothing),
     (Public, "GET", "/oauth/callback", "callback", Requirement::Nothing),
     (Public, "POST", "/webhooks/nango", "webhook", Requirement::Signature),
 ];
@@ -137,7 +139,9 @@ fn a_path_has_the_methods_of_the_api_on_its_listener_and_no_others() {
 
 #[test]
 fn what_one_listener_has_the_other_has_not() {
-    for (listener, methods, path, ..) in API.iter().filter(|row| row.2 != "/health") {
+    for (listener, methods, path, ..) in
+        API.iter().filter(|row| !["/health", "/errors"].contains(&row.2))
+    {
         let other = if *listener == Clients { Public } else { Clients };
         for method in methods.split(' ') {
             assert_eq!(name(find(other, method, path)), Err(Denial::NoRoute), "{method} {path}");

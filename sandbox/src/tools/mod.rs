@@ -4,7 +4,7 @@ pub mod cargo;
 mod debian;
 pub mod earlier;
 mod envoy;
-mod pip;
+pub mod pip;
 mod postgres;
 mod wasm;
 

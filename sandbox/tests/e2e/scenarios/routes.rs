@@ -38,6 +38,9 @@ fn calls() -> Vec<Row> {
             .ends(End::Forwarded { principal: Some(APP), tenant: None }),
         Row::public("health is asked without a certificate", "GET", "/health")
             .forwarded_of_nobody(),
+        call("whoever is refused is led to a page", "GET", "/errors")
+            .ends(End::Forwarded { principal: Some(APP), tenant: None }),
+        Row::public("strangers are led there, too", "GET", "/errors").forwarded_of_nobody(),
         Row::public("health may be a HEAD", "HEAD", "/health").forwarded_of_nobody(),
         Row::public(
             "the callback's query goes on byte for byte",
