@@ -108,6 +108,7 @@ impl App {
             notifications,
             may_change_account,
             callbacks,
+            schedule,
         } = config;
         if mtls.is_none() {
             tracing::warn!(
@@ -148,6 +149,8 @@ impl App {
                 mint,
                 may_change_account,
                 last_page: Arc::default(),
+                schedule,
+                seats: Arc::default(),
             },
             hub,
             clock,

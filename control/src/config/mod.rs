@@ -5,8 +5,8 @@ mod read;
 mod settings;
 
 use crate::domain::{
-    budget::CallsPerMinute, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
-    signing::SigningSecret,
+    budget::CallsPerMinute, delivery::Schedule, provider::Catalogue, returning::AllowedOrigins,
+    sealing::Sealer, signing::SigningSecret,
 };
 use contract::keys::KeyRing;
 use secrecy::SecretString;
@@ -39,6 +39,8 @@ pub struct Config {
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
     pub callbacks: CallbackMode,
+    /// The waits between the tries of a delivery.
+    pub schedule: Schedule,
 }
 
 /// Who finishes a callback.
@@ -166,6 +168,9 @@ mod tests {
             "https://app.example/api/webhooks/connections"
         );
         assert_eq!(config.nango.calls_per_minute, "200".parse().unwrap());
+        assert_eq!(config.schedule, Schedule::default());
+        let short = read(&with(&[("DELIVERY_SCHEDULE", "1s, 2m")])).unwrap().schedule;
+        assert_eq!(short, "1s,2m".parse().unwrap());
         assert_eq!(config.log, LogConfig { level: tracing::Level::INFO, is_json: true });
     }
 
@@ -209,6 +214,9 @@ mod tests {
             ("NANGO_CALLS_PER_MINUTE", "0"),
             ("NANGO_CALLS_PER_MINUTE", "100001"),
             ("NANGO_CALLS_PER_MINUTE", "many"),
+            ("DELIVERY_SCHEDULE", "5"),
+            ("DELIVERY_SCHEDULE", "0s"),
+            ("DELIVERY_SCHEDULE", "5s,,5m"),
             ("EDGE_ASSERTION_KEY", "short"),
             ("NOTIFICATION_SIGNING_SECRET", "0123456789abcdef0123456789abcdef"),
             ("NOTIFICATION_SIGNING_SECRET", "whsec_0123456789abcdef"),

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     domain::{
-        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
-        signing::SigningSecret,
+        delivery::Schedule, description::Descriptions, provider::Catalogue,
+        returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
     },
     tls,
 };
@@ -35,6 +35,7 @@ impl Config {
         let may_change_account =
             settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
         let callbacks = read_callbacks(&mut settings);
+        let schedule = read_schedule(&mut settings);
         let read = || {
             let host = host?;
             Some(Self {
@@ -49,6 +50,7 @@ impl Config {
                 notifications: notifications?,
                 may_change_account: may_change_account?,
                 callbacks: callbacks?,
+                schedule: schedule?,
             })
         };
         let config = read();
@@ -174,6 +176,16 @@ pub(super) fn read_catalogue(settings: &mut Settings<'_>, environment: &Environm
         );
     }
     catalogue
+}
+
+fn read_schedule(settings: &mut Settings<'_>) -> Option<Schedule> {
+    const NAME: &str = "DELIVERY_SCHEDULE";
+    let Some(text) = settings.optional(NAME) else { return Some(Schedule::default()) };
+    let schedule = text.parse();
+    if let Err(bad) = &schedule {
+        settings.refuse(NAME, &format!("is malformed; set it to {bad}"));
+    }
+    schedule.ok()
 }
 
 fn read_notifications(settings: &mut Settings<'_>) -> Option<NotificationConfig> {

@@ -9,7 +9,7 @@ use contract::id::{ConnectionId, EventId, TenantId};
 use serde::{Serialize, Serializer};
 
 /// What happened, by the names that client applications know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventType {
     Activated,
     Failed,
@@ -29,6 +29,22 @@ impl Serialize for EventType {
 }
 
 impl EventType {
+    pub const ALL: [Self; 9] = [
+        Self::Activated,
+        Self::Failed,
+        Self::Expired,
+        Self::NeedsReauth,
+        Self::Recovered,
+        Self::Reauthorized,
+        Self::ReauthorizationFailed,
+        Self::Updated,
+        Self::Deleted,
+    ];
+
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Activated => "connection.activated",

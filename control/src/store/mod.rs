@@ -9,11 +9,13 @@ mod callbacks;
 mod change;
 mod connections;
 mod deliveries;
+mod destination_health;
 mod idempotency;
 mod jobs;
 mod listing;
 mod news;
 mod receipts;
+mod redeliveries;
 mod sweeps;
 
 use crate::mint::Mint;
@@ -30,11 +32,14 @@ pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use callbacks::{Begun, BegunCallback};
 pub use change::{Change, Changed, FailedCallback, Settled};
 pub use connections::NewConnection;
-pub use deliveries::{ClaimedDelivery, Try};
+pub use deliveries::{
+    AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
+};
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};
 pub use news::{Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
+pub use redeliveries::{Asked, Asking};
 pub use sweeps::{Bound, ClaimedSweep};
 
 /// The folder `migrations`, built into the binary.

@@ -7,8 +7,8 @@ use control::{
     clock::Clock,
     config::{CallbackMode, NangoConfig, NotificationConfig},
     domain::{
-        description::Descriptions, provider::Catalogue, returning::AllowedOrigins, sealing::Sealer,
-        signing::SigningSecret,
+        delivery::Schedule, description::Descriptions, provider::Catalogue,
+        returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
     },
     http::AppState,
     hub::Hub,
@@ -127,6 +127,8 @@ pub fn service(
         mint,
         may_change_account: false,
         last_page: Arc::default(),
+        schedule: Schedule::default(),
+        seats: Arc::default(),
     };
     (state, outbox)
 }
