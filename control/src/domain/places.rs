@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 /// How many are under way in one process at most.
 const PLACES: usize = 256;
 
-/// How many are claimed together at most.
-const BATCH: usize = 64;
+/// How many are claimed together at most; the query of a claim has the same limit.
+pub const BATCH: usize = 64;
 
 /// The places of a tenant whose receiver is not known yet: few, so that a few receivers that hang do not
 /// have all places before the first of them times out.

@@ -3,8 +3,8 @@
 use crate::{
     cause::chain,
     domain::{
-        idempotency::BadKey, query::BadQuery, sealing::BadSeal, start::BadStart,
-        transition::Refused,
+        idempotency::BadKey, query::BadQuery, redelivery::BadRedelivery, sealing::BadSeal,
+        start::BadStart, transition::Refused,
     },
     nango::{NangoError, WhyBusy},
     store::StoreError,
@@ -14,7 +14,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use contract::problem::{MEDIA_TYPE, Problem};
+use contract::{
+    id::JobId,
+    problem::{MEDIA_TYPE, Problem},
+};
 use std::any::Any;
 
 /// Why a call has no result.
@@ -36,6 +39,13 @@ pub enum ApiError {
     /// It does not exist, or belongs to another tenant; nobody can tell which.
     #[error("no such connection")]
     NotFound,
+    /// As with a connection.
+    #[error("no such delivery")]
+    NoDelivery,
+    #[error("redelivery {0} is under way")]
+    RedeliveryUnderWay(JobId),
+    #[error(transparent)]
+    BadRedelivery(#[from] BadRedelivery),
     #[error("{0}")]
     BadRequest(String),
     #[error("{0}")]
@@ -83,7 +93,10 @@ impl ApiError {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
             }
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::NotFound | Self::NoDelivery => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::RedeliveryUnderWay(_) => {
+                (StatusCode::CONFLICT, "redelivery_under_way", "Redelivery under way")
+            }
             Self::NoTicket => (StatusCode::CONFLICT, "ticket_invalid", "Ticket invalid"),
             Self::BeingDeleted => (StatusCode::CONFLICT, "being_deleted", "Being deleted"),
             // What is asked is well said, and this deployment does not do it.
@@ -95,6 +108,7 @@ impl ApiError {
             }
             Self::BadRequest(_)
             | Self::BadStart(_)
+            | Self::BadRedelivery(_)
             | Self::BadKey(_)
             | Self::BadQuery(
                 BadQuery::Unknown { .. } | BadQuery::Repeated(_) | BadQuery::Value { .. },
@@ -150,12 +164,19 @@ impl ApiError {
         let fixed = match self {
             Self::BadRequest(_)
             | Self::BadStart(_)
+            | Self::BadRedelivery(_)
             | Self::BadQuery(_)
             | Self::BadKey(_)
             | Self::TooLarge(_)
             | Self::NotJson(_) => {
                 return self.to_string();
             }
+            Self::RedeliveryUnderWay(job) => {
+                return format!(
+                    "The redelivery {job} of this tenant is under way. Ask again when it has ended."
+                );
+            }
+            Self::NoDelivery => "This tenant has no such delivery.",
             Self::KeyReused => {
                 "This Idempotency-Key was sent with another method, path or body. Use a new key for a new call."
             }

@@ -4,6 +4,7 @@ mod callback;
 mod caller;
 mod complete;
 mod connections;
+mod deliveries;
 mod error;
 mod get;
 mod health;
@@ -13,6 +14,7 @@ mod opened;
 mod page;
 mod providers;
 mod reconnect;
+mod redeliver;
 mod request_log;
 mod start;
 mod view;
@@ -59,6 +61,8 @@ pub fn router(state: AppState) -> Router {
     let webhook = post(webhook::handler).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
     // A call that starts something may be repeated by its caller without being done twice.
     let once = middleware::from_fn_with_state((state.clone(), Action::Connect), idempotency::once);
+    let notify_once =
+        middleware::from_fn_with_state((state.clone(), Action::Notify), idempotency::once);
     Router::new()
         // Client applications.
         .route(
@@ -72,6 +76,15 @@ pub fn router(state: AppState) -> Router {
         )
         .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
         .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
+        .route("/tenants/{tenant}/connections/{id}/deliveries", get(deliveries::handler))
+        .route(
+            "/tenants/{tenant}/deliveries/{id}/redeliver",
+            post(redeliver::one).route_layer(notify_once.clone()),
+        )
+        .route(
+            "/tenants/{tenant}/deliveries/redeliver",
+            post(redeliver::all).route_layer(notify_once),
+        )
         .route("/providers", get(providers::list))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))

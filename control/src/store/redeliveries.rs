@@ -146,14 +146,15 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if inserted.rows_affected() == 0 {
-            let job: Option<Uuid> = sqlx::query_scalar(
-                "SELECT job_id FROM redeliveries WHERE tenant_id = $1 AND done_at IS NULL",
+            // It may have ended a moment ago; then the next call finds room.
+            let job: Uuid = sqlx::query_scalar(
+                "SELECT job_id FROM redeliveries WHERE tenant_id = $1
+                 ORDER BY done_at DESC NULLS FIRST LIMIT 1",
             )
             .bind(asking.tenant.as_str())
-            .fetch_optional(&mut *tx)
+            .fetch_one(&mut *tx)
             .await?;
-            // One that ended in between leaves nothing to name; the next call finds room.
-            return Ok(job.map_or(Asked::LeaseLost, |job| Asked::UnderWay(JobId::from_uuid(job))));
+            return Ok(Asked::UnderWay(JobId::from_uuid(job)));
         }
         let detail = serde_json::json!({ "jobId": job, "since": asked.since, "until": asked.until,
             "status": asked.status.map(|status| status.as_str()), "types": types(asked), "count": total });

@@ -66,7 +66,8 @@ impl Store {
         let (tenants, counts): (Vec<&str>, Vec<i64>) = ours
             .map(|(due, count)| (due.tenant.as_str(), i64::try_from(*count).unwrap_or_default()))
             .unzip();
-        // SKIP LOCKED: another worker's claims are passed over and not waited for.
+        // SKIP LOCKED: another worker's claims are passed over and not waited for. The limit is the most
+        // that is ever shared out; without it PostgreSQL prepares for thousands, and reads whole tables.
         let rows: Vec<Row> = sqlx::query_as(
             "WITH due AS (
                  SELECT picked.tenant_id, picked.delivery_id
@@ -75,7 +76,7 @@ impl Store {
                      SELECT tenant_id, delivery_id FROM deliveries
                      WHERE tenant_id = share.tenant_id AND status = 'ready' AND due_at <= $2
                      ORDER BY due_at LIMIT share.deliveries FOR UPDATE SKIP LOCKED
-                 ) AS picked
+                 ) AS picked LIMIT 64
              )
              UPDATE deliveries SET lease = $1, due_at = $3
              FROM due, events
@@ -111,7 +112,8 @@ impl Store {
 }
 
 /// The next tenants that have something waiting, and how much of it is due. Each step is one look into the
-/// index, which passes over all that the tenant before has waiting.
+/// index, which passes over all that the tenant before has waiting. What is due is counted in the index's
+/// order, because PostgreSQL would otherwise guess that some of it is found soon in the table.
 async fn walk(
     tx: &mut Transaction<'static, Postgres>,
     round: Round<'_>,
@@ -131,7 +133,8 @@ async fn walk(
              CASE WHEN health.status = 'stopped' OR health.probe_at > $3 THEN 0 ELSE (
                  SELECT count(*) FROM (
                      SELECT FROM deliveries
-                     WHERE tenant_id = walk.tenant_id AND status = 'ready' AND due_at <= $3 LIMIT $4
+                     WHERE tenant_id = walk.tenant_id AND status = 'ready' AND due_at <= $3
+                     ORDER BY due_at LIMIT $4
                  ) AS due
              ) END,
              coalesce(health.status = 'paused', false)
