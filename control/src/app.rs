@@ -110,11 +110,7 @@ impl App {
             callbacks,
             schedule,
         } = config;
-        if mtls.is_none() {
-            tracing::warn!(
-                "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
-            );
-        }
+        warn_of_plain_hop(mtls.is_none());
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
         let store = Store::new(database.0, mint.clone());
@@ -159,6 +155,14 @@ impl App {
             listen,
             admin_listen,
         })
+    }
+}
+
+fn warn_of_plain_hop(is_plain: bool) {
+    if is_plain {
+        tracing::warn!(
+            "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
+        );
     }
 }
 

@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn counts(shares: &Shares) -> Vec<(usize, usize)> {
-        let number = |due: &Due| due.tenant.as_str()[1..].parse().unwrap();
+        let number = |due: &Due| due.tenant.as_str().trim_start_matches('t').parse().unwrap();
         shares.shares.iter().map(|(due, share)| (number(due), *share)).collect()
     }
 

@@ -22,14 +22,14 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<Shown>,
     /// What to ask the next page with; null on the last one.
     next_cursor: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Delivery {
+struct Shown {
     delivery_id: DeliveryId,
     event_id: EventId,
     r#type: String,
@@ -62,7 +62,7 @@ struct Attempt {
     answer: Option<String>,
 }
 
-impl From<DeliveryShown> for Delivery {
+impl From<DeliveryShown> for Shown {
     fn from(delivery: DeliveryShown) -> Self {
         let is_ready = delivery.status == "ready";
         Self {
@@ -111,7 +111,6 @@ pub(super) async fn handler(
     let (deliveries, has_more) = found.ok_or(ApiError::NotFound)?;
     let last = deliveries.last().filter(|_| has_more);
     let next_cursor = last.map(|last| history.cursor(&caller.tenant, (last.created_at, last.id)));
-    let page =
-        Page { deliveries: deliveries.into_iter().map(Delivery::from).collect(), next_cursor };
+    let page = Page { deliveries: deliveries.into_iter().map(Shown::from).collect(), next_cursor };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)))
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::domain::{
     audit::{Actor, AuditAction},
     idempotency::Answer,
-    redelivery::Redelivery,
+    redelivery::{Ended, Redelivery},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, JobId, TenantId};
@@ -139,7 +139,7 @@ impl Store {
         .bind(job.as_uuid())
         .bind(asked.since)
         .bind(asked.until)
-        .bind(asked.status.map(|status| status.as_str()))
+        .bind(asked.status.map(Ended::as_str))
         .bind(types(asked))
         .bind(total)
         .bind(asking.at)
@@ -157,7 +157,7 @@ impl Store {
             return Ok(Asked::UnderWay(JobId::from_uuid(job)));
         }
         let detail = serde_json::json!({ "jobId": job, "since": asked.since, "until": asked.until,
-            "status": asked.status.map(|status| status.as_str()), "types": types(asked), "count": total });
+            "status": asked.status.map(Ended::as_str), "types": types(asked), "count": total });
         if !self.settle_asking(&mut tx, asking, None, detail).await? {
             return Ok(Asked::LeaseLost);
         }
@@ -224,7 +224,7 @@ fn types(asked: &Redelivery) -> Option<Vec<&'static str>> {
 }
 
 #[derive(sqlx::FromRow)]
-struct Job {
+struct Work {
     #[sqlx(rename = "tenant_id")]
     tenant: String,
     job_id: Uuid,
@@ -239,7 +239,7 @@ struct Job {
 }
 
 /// The lock is the claim: the batch commits with it, and nothing is done outside the database.
-async fn lock_next(tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<Job>, StoreError> {
+async fn lock_next(tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<Work>, StoreError> {
     let job = sqlx::query_as(
         "SELECT tenant_id, job_id, since, until, status, types, after_at, after_id, (
              SELECT count(*) FROM (
@@ -256,7 +256,7 @@ async fn lock_next(tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<Job>, StoreE
     Ok(job)
 }
 
-async fn put_off(tx: &mut Tx, job: &Job, due_at: DateTime<Utc>) -> Result<(), StoreError> {
+async fn put_off(tx: &mut Tx, job: &Work, due_at: DateTime<Utc>) -> Result<(), StoreError> {
     sqlx::query("UPDATE redeliveries SET due_at = $3 WHERE tenant_id = $1 AND job_id = $2")
         .bind(&job.tenant)
         .bind(job.job_id)
@@ -269,7 +269,7 @@ async fn put_off(tx: &mut Tx, job: &Job, due_at: DateTime<Utc>) -> Result<(), St
 /// The next events of the time, and which of them are meant.
 async fn next_events(
     tx: &mut Tx,
-    job: &Job,
+    job: &Work,
 ) -> Result<Vec<(DateTime<Utc>, Uuid, bool)>, StoreError> {
     let events = sqlx::query_as(
         "SELECT occurred_at, event_id, ($6::text[] IS NULL OR type = ANY($6)) AND EXISTS (
@@ -297,7 +297,7 @@ async fn next_events(
 
 async fn move_on(
     tx: &mut Tx,
-    job: &Job,
+    job: &Work,
     (last, made): (Option<(DateTime<Utc>, Uuid)>, i64),
     done_at: Option<DateTime<Utc>>,
 ) -> Result<(), StoreError> {

@@ -89,7 +89,8 @@ fn paused_at(seconds: impl IntoIterator<Item = i64>) -> Option<i64> {
         let tried = Tried { outcome: REFUSED, at: at(second), is_probe: false };
         let (after, turn) = health.after(tried, 0.0);
         if turn.is_some() {
-            assert_eq!((turn, after.standing), (Some(Turn::Paused), standing(second + 30, 0)));
+            let first_probe = standing(second.saturating_add(30), 0);
+            assert_eq!((turn, after.standing), (Some(Turn::Paused), first_probe));
             return Some(second);
         }
         health = after;

@@ -130,7 +130,7 @@ impl Outbox {
         let started_at = self.clock.now();
         let Sent { outcome, detail, answer } =
             self.notifier.send(delivery.event, &delivery.body, started_at).await;
-        seat.is_left(match outcome.fault() {
+        seat.leave(match outcome.fault() {
             None => Some(true),
             Some(Fault::Network | Fault::Theirs) => Some(false),
             Some(Fault::Ours) => None,
@@ -200,7 +200,7 @@ struct Seat<'a> {
 
 impl Seat<'_> {
     /// Gives it back, and says whether the receiver took what it was sent.
-    fn is_left(mut self, is_taken: Option<bool>) {
+    fn leave(mut self, is_taken: Option<bool>) {
         self.is_taken = is_taken;
     }
 }
