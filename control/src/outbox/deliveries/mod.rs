@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -84,14 +84,21 @@ impl Outbox {
             match next {
                 Next::AtOnce => {}
                 Next::WithAPlace => tokio::select! {
-                    Some(_ended) = under_way.join_next() => tokio::time::sleep(GATHER).await,
+                    Some(ended) = under_way.join_next() => {
+                        say_panic(&ended);
+                        tokio::time::sleep(GATHER).await;
+                    }
                     () = rest(&mut woken, stop) => {}
                 },
                 Next::WhenWoken => rest(&mut woken, stop).await,
             }
-            while under_way.try_join_next().is_some() {}
+            while let Some(ended) = under_way.try_join_next() {
+                say_panic(&ended);
+            }
         }
-        while under_way.join_next().await.is_some() {}
+        while let Some(ended) = under_way.join_next().await {
+            say_panic(&ended);
+        }
     }
 
     /// Sends all that is due, and says how many that were.
@@ -188,6 +195,13 @@ impl Outbox {
                 None => return Ok(rescued),
             }
         }
+    }
+}
+
+/// Its lease runs out, and it is sent again.
+fn say_panic(ended: &Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = chain(error), "a delivery panicked");
     }
 }
 
