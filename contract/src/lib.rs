@@ -27,6 +27,8 @@
 //! | Destination | where a client application wants to be told |
 //! | Delivery | one notification on its way to one destination |
 //! | Outcome | how one HTTP try of a delivery ended |
+//! | Redelivery | an event's delivery that somebody asked for once more |
+//! | Probe | the one delivery that is sent to a destination that is paused |
 //! | Outbox | what must still happen: deliveries, receipts to confirm, jobs |
 //! | `AuditEvent` | one line of the trail |
 //! | Denial | why the edge refused |

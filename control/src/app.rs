@@ -3,7 +3,7 @@
 use crate::{
     budget::Budget,
     clock::Clock,
-    config::{Config, MtlsFiles},
+    config::Config,
     doctor,
     http::{self, AppState, Probed},
     hub::Hub,
@@ -109,8 +109,9 @@ impl App {
             may_change_account,
             callbacks,
             retention,
+            schedule,
         } = config;
-        warn_of_plain_hop(mtls.as_ref());
+        warn_of_plain_hop(mtls.is_none());
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
         let store = Store::new(database.0, mint.clone());
@@ -146,6 +147,8 @@ impl App {
                 may_change_account,
                 last_page: Arc::default(),
                 retention,
+                schedule,
+                seats: Arc::default(),
             },
             hub,
             clock,
@@ -157,8 +160,8 @@ impl App {
     }
 }
 
-fn warn_of_plain_hop(mtls: Option<&MtlsFiles>) {
-    if mtls.is_none() {
+fn warn_of_plain_hop(is_plain: bool) {
+    if is_plain {
         tracing::warn!(
             "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
         );

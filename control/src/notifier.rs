@@ -4,14 +4,19 @@ use crate::{
     cause::chain,
     config::{MtlsFiles, NotificationConfig},
     domain::{
+        answer::{self, ANSWER_BYTES_MAX},
         outcome::{NoAnswer, Outcome},
+        retry_after,
         signing::{self, SigningSecret, header},
     },
     tls,
 };
 use chrono::{DateTime, Utc};
 use contract::id::EventId;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::{
+    Response,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use std::time::Duration;
 use url::Url;
 
@@ -25,6 +30,8 @@ pub struct Sent {
     pub outcome: Outcome,
     /// Why no answer came, in words for people.
     pub detail: Option<String>,
+    /// How the answer begins.
+    pub answer: Option<String>,
 }
 
 /// Sends notifications under our certificate, where there is one.
@@ -70,14 +77,18 @@ impl Notifier {
             .send()
             .await;
         match sent {
-            Ok(answer) if answer.status().is_success() => Sent {
-                outcome: Outcome::Delivered { status: answer.status().as_u16() },
-                detail: None,
-            },
-            Ok(answer) => Sent {
-                outcome: Outcome::Refused { status: answer.status().as_u16(), retry_after: None },
-                detail: None,
-            },
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                let outcome = if answer.status().is_success() {
+                    Outcome::Delivered { status }
+                } else {
+                    let asked = answer.headers().get(RETRY_AFTER);
+                    let retry_after =
+                        asked.and_then(|asked| retry_after::read(asked.as_bytes(), now));
+                    Outcome::Refused { status, retry_after }
+                };
+                Sent { outcome, detail: None, answer: begin(answer).await }
+            }
             Err(error) => {
                 let why = if error.is_timeout() {
                     NoAnswer::Timeout
@@ -86,8 +97,20 @@ impl Notifier {
                 } else {
                     NoAnswer::Broken
                 };
-                Sent { outcome: Outcome::NoAnswer(why), detail: Some(chain(&error.without_url())) }
+                let detail = Some(chain(&error.without_url()));
+                Sent { outcome: Outcome::NoAnswer(why), detail, answer: None }
             }
         }
     }
+}
+
+/// How an answer begins. The status has decided: whether all of it comes, or in time, changes nothing.
+async fn begin(mut answer: Response) -> Option<String> {
+    let mut begin = Vec::new();
+    while begin.len() < ANSWER_BYTES_MAX
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        begin.extend_from_slice(&chunk);
+    }
+    answer::kept(&begin)
 }

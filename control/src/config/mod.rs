@@ -5,8 +5,8 @@ mod read;
 mod settings;
 
 use crate::domain::{
-    budget::CallsPerMinute, provider::Catalogue, retention::Retention, returning::AllowedOrigins,
-    sealing::Sealer, signing::SigningSecret,
+    budget::CallsPerMinute, delivery::Schedule, provider::Catalogue, retention::Retention,
+    returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
 };
 use contract::keys::KeyRing;
 use secrecy::SecretString;
@@ -40,6 +40,8 @@ pub struct Config {
     pub may_change_account: bool,
     pub callbacks: CallbackMode,
     pub retention: Retention,
+    /// The waits between the tries of a delivery.
+    pub schedule: Schedule,
 }
 
 /// Who finishes a callback.
@@ -168,6 +170,9 @@ mod tests {
         );
         assert_eq!(config.nango.calls_per_minute, "200".parse().unwrap());
         assert_eq!(config.retention, Retention::of_days(30, 30).unwrap());
+        assert_eq!(config.schedule, Schedule::default());
+        let short = read(&with(&[("DELIVERY_SCHEDULE", "1s, 2m")])).unwrap().schedule;
+        assert_eq!(short, "1s,2m".parse().unwrap());
         assert_eq!(config.log, LogConfig { level: tracing::Level::INFO, is_json: true });
     }
 
@@ -215,6 +220,9 @@ mod tests {
             ("EVENTS_RETENTION_DAYS", "3651"),
             ("DELIVERIES_RETENTION_DAYS", "0"),
             ("DELIVERIES_RETENTION_DAYS", "30d"),
+            ("DELIVERY_SCHEDULE", "5"),
+            ("DELIVERY_SCHEDULE", "0s"),
+            ("DELIVERY_SCHEDULE", "5s,,5m"),
             ("EDGE_ASSERTION_KEY", "short"),
             ("NOTIFICATION_SIGNING_SECRET", "0123456789abcdef0123456789abcdef"),
             ("NOTIFICATION_SIGNING_SECRET", "whsec_0123456789abcdef"),

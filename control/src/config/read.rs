@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
+        delivery::Schedule,
         description::Descriptions,
         provider::Catalogue,
         retention::{DAYS_MAX, DELIVERIES_DAYS_MIN, EVENTS_DAYS_MIN, Retention},
@@ -40,6 +41,7 @@ impl Config {
             settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
         let callbacks = read_callbacks(&mut settings);
         let retention = read_retention(&mut settings);
+        let schedule = read_schedule(&mut settings);
         let read = || {
             let host = host?;
             Some(Self {
@@ -55,6 +57,7 @@ impl Config {
                 may_change_account: may_change_account?,
                 callbacks: callbacks?,
                 retention: retention?,
+                schedule: schedule?,
             })
         };
         let config = read();
@@ -194,6 +197,16 @@ pub(super) fn read_catalogue(settings: &mut Settings<'_>, environment: &Environm
         );
     }
     catalogue
+}
+
+fn read_schedule(settings: &mut Settings<'_>) -> Option<Schedule> {
+    const NAME: &str = "DELIVERY_SCHEDULE";
+    let Some(text) = settings.optional(NAME) else { return Some(Schedule::default()) };
+    let schedule = text.parse();
+    if let Err(bad) = &schedule {
+        settings.refuse(NAME, &format!("is malformed; set it to {bad}"));
+    }
+    schedule.ok()
 }
 
 fn read_notifications(settings: &mut Settings<'_>) -> Option<NotificationConfig> {

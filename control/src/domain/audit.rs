@@ -47,6 +47,12 @@ pub enum AuditAction {
     Deleted,
     /// The vault holds a success that the connection may not have, and will be told to delete it.
     ExtraFound,
+    DestinationPaused,
+    DestinationResumed,
+    DestinationStopped,
+    /// It was put again.
+    DestinationRestarted,
+    RedeliveryAsked,
 }
 
 impl AuditAction {
@@ -68,6 +74,11 @@ impl AuditAction {
             Self::DeleteAsked => "connection.delete_asked",
             Self::Deleted => "connection.deleted",
             Self::ExtraFound => "connection.extra_found",
+            Self::DestinationPaused => "destination.paused",
+            Self::DestinationResumed => "destination.resumed",
+            Self::DestinationStopped => "destination.stopped",
+            Self::DestinationRestarted => "destination.restarted",
+            Self::RedeliveryAsked => "delivery.redelivery_asked",
         }
     }
 }

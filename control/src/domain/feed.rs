@@ -1,8 +1,8 @@
 //! What a tenant pulls of its events or its trail, and where that goes on.
 
 use super::{
-    cursor::Numbered,
     notification::EventType,
+    numbered::Numbered,
     query::{BadQuery, Query, number},
     wait,
 };

@@ -2,14 +2,12 @@
 
 use super::{
     connection::{Connection, Status},
+    cursor,
     provider::Provider,
     query::{BadQuery, Query, number},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, TenantId};
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
@@ -83,40 +81,20 @@ impl Position {
 
     /// The position as its tenant carries it.
     pub fn cursor(self, tenant: &TenantId) -> String {
-        let micros = self.created_at.timestamp_micros().to_be_bytes();
-        let id = self.id.as_uuid();
-        let check = check(micros, id, tenant);
-        URL_SAFE_NO_PAD.encode([&micros[..], id.as_bytes(), &check].concat())
+        cursor::write(self.created_at, self.id.as_uuid(), tenant.as_str())
     }
 
     fn read(cursor: &str, tenant: &TenantId) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (micros, rest) = bytes.split_first_chunk::<8>()?;
-        let (id, claimed) = rest.split_first_chunk::<16>()?;
-        let id = Uuid::from_bytes(*id);
-        if claimed != check(*micros, id, tenant) {
-            return None;
-        }
-        let created_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+        let (created_at, id) = cursor::read(cursor, tenant.as_str())?;
         Some(Self { created_at, id: ConnectionId::from_uuid(id) })
     }
-}
-
-/// Tells a cursor that was cut, mended or carried to another tenant. It is no proof and needs to be none:
-/// a made-up position shows its maker nothing but connections of its own tenant.
-fn check(micros: [u8; 8], id: Uuid, tenant: &TenantId) -> [u8; 8] {
-    let digest = Sha256::new()
-        .chain_update(micros)
-        .chain_update(id.as_bytes())
-        .chain_update(tenant.as_str())
-        .finalize();
-    digest.first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::connection::fixture::connection;
+    use uuid::Uuid;
 
     fn tenant(name: &str) -> TenantId {
         name.parse().unwrap()

@@ -1,5 +1,6 @@
 //! What is true, whoever asks and wherever it is kept: values in, values out.
 
+pub mod answer;
 pub mod attempt;
 pub mod audit;
 pub mod audit_chain;
@@ -7,22 +8,28 @@ pub mod breaker;
 pub mod budget;
 pub mod callback;
 pub mod connection;
-pub mod cursor;
+mod cursor;
 pub mod delivery;
 pub mod description;
+pub mod destination_health;
 pub mod event;
 pub mod feed;
 pub mod health;
+pub mod history;
 pub mod idempotency;
 mod life;
 pub mod listing;
 pub mod look;
 pub mod notification;
+pub mod numbered;
 pub mod outcome;
+pub mod places;
 pub mod profile;
 pub mod provider;
 pub mod query;
+pub mod redelivery;
 pub mod retention;
+pub mod retry_after;
 pub mod returning;
 pub mod sealing;
 pub mod signing;

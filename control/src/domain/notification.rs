@@ -9,7 +9,7 @@ use contract::id::{ConnectionId, EventId, TenantId};
 use serde::{Serialize, Serializer};
 
 /// What happened, by the names that client applications know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventType {
     Activated,
     Failed,

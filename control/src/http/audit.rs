@@ -3,8 +3,8 @@
 use super::{ApiError, AppState, caller::Caller};
 use crate::domain::{
     audit_chain::{AuditHash, ChainedLine},
-    cursor::Numbered,
     feed::Trail,
+    numbered::Numbered,
 };
 use axum::{
     Json,

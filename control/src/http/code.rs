@@ -47,6 +47,7 @@ codes! {
     NotFound: NOT_FOUND, "not_found", "Not found";
     MethodNotAllowed: METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed";
     BeingDeleted: CONFLICT, "being_deleted", "Being deleted";
+    RedeliveryUnderWay: CONFLICT, "redelivery_under_way", "Redelivery under way";
     TicketInvalid: CONFLICT, "ticket_invalid", "Ticket invalid";
     IdempotencyKeyInUse: CONFLICT, "idempotency_key_in_use", "Idempotency key in use";
     // Gone for good; whoever goes on must know that something is missing.

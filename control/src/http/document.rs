@@ -185,7 +185,7 @@ pub(super) fn base() -> openapi::OpenApi {
 
 /// The whole document, as it is committed, served and printed.
 pub fn document() -> Value {
-    let mut document = super::routes(|route| route).into_openapi();
+    let mut document = super::routes(|route| route, |route| route).into_openapi();
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {

@@ -4,8 +4,8 @@ use super::code::Code;
 use crate::{
     cause::chain,
     domain::{
-        feed::Lost, idempotency::BadKey, query::BadQuery, sealing::BadSeal, start::BadStart,
-        transition::Refused,
+        feed::Lost, idempotency::BadKey, query::BadQuery, redelivery::BadRedelivery,
+        sealing::BadSeal, start::BadStart, transition::Refused,
     },
     nango::{NangoError, WhyBusy},
     store::StoreError,
@@ -15,7 +15,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use contract::problem::{MEDIA_TYPE, Problem};
+use contract::{
+    id::JobId,
+    problem::{MEDIA_TYPE, Problem},
+};
 use std::any::Any;
 
 /// Why a call has no result.
@@ -37,6 +40,13 @@ pub enum ApiError {
     /// It does not exist, or belongs to another tenant; nobody can tell which.
     #[error("no such connection")]
     NotFound,
+    /// As with a connection.
+    #[error("no such delivery")]
+    NoDelivery,
+    #[error("redelivery {0} is under way")]
+    RedeliveryUnderWay(JobId),
+    #[error(transparent)]
+    BadRedelivery(#[from] BadRedelivery),
     #[error("{0}")]
     BadRequest(String),
     #[error("{0}")]
@@ -82,7 +92,8 @@ impl ApiError {
             Self::NoGrant => Code::NoGrant,
             Self::NoRoute => Code::NoRoute,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
-            Self::NotFound => Code::NotFound,
+            Self::NotFound | Self::NoDelivery => Code::NotFound,
+            Self::RedeliveryUnderWay(_) => Code::RedeliveryUnderWay,
             Self::NoTicket => Code::TicketInvalid,
             Self::BeingDeleted => Code::BeingDeleted,
             Self::BadStart(BadStart::ScopeNotAllowed { .. }) => Code::ScopeNotAllowed,
@@ -91,6 +102,7 @@ impl ApiError {
             | Self::LostCursor(Lost::Unknown) => Code::InvalidCursor,
             Self::BadRequest(_)
             | Self::BadStart(_)
+            | Self::BadRedelivery(_)
             | Self::BadKey(_)
             | Self::BadQuery(
                 BadQuery::Unknown { .. } | BadQuery::Repeated(_) | BadQuery::Value { .. },
@@ -126,12 +138,19 @@ impl ApiError {
         let fixed = match self {
             Self::BadRequest(_)
             | Self::BadStart(_)
+            | Self::BadRedelivery(_)
             | Self::BadQuery(_)
             | Self::BadKey(_)
             | Self::TooLarge(_)
             | Self::NotJson(_) => {
                 return self.to_string();
             }
+            Self::RedeliveryUnderWay(job) => {
+                return format!(
+                    "The redelivery {job} of this tenant is under way. Ask again when it has ended."
+                );
+            }
+            Self::NoDelivery => "This tenant has no such delivery.",
             Self::KeyReused => {
                 "This Idempotency-Key was sent with another method, path or body. Use a new key for a new call."
             }

@@ -2,7 +2,7 @@
 
 use super::{ApiError, AppState, caller::Caller};
 use crate::{
-    domain::{cursor::Numbered, feed::Pull},
+    domain::{feed::Pull, numbered::Numbered},
     store::FeedPage,
 };
 use axum::{

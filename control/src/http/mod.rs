@@ -6,6 +6,7 @@ mod caller;
 mod code;
 mod complete;
 mod connections;
+mod deliveries;
 mod document;
 mod error;
 mod errors;
@@ -19,6 +20,7 @@ mod opened;
 mod page;
 mod providers;
 mod reconnect;
+mod redeliver;
 mod request_log;
 mod start;
 mod view;
@@ -32,7 +34,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use contract::{action::Action, keys::KeyRing};
 use std::{convert::Infallible, sync::Arc};
@@ -70,7 +72,13 @@ pub struct AppState {
 pub fn router(state: AppState) -> Router {
     // A call that starts something may be repeated by its caller without being done twice.
     let once = middleware::from_fn_with_state((state.clone(), Action::Connect), idempotency::once);
-    let (router, _document) = routes(|route| route.route_layer(once.clone())).split_for_parts();
+    let notify_once =
+        middleware::from_fn_with_state((state.clone(), Action::Notify), idempotency::once);
+    let (router, _document) = routes(
+        |route| route.route_layer(once.clone()),
+        |route| route.route_layer(notify_once.clone()),
+    )
+    .split_for_parts();
     router
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -85,6 +93,7 @@ pub fn router(state: AppState) -> Router {
 /// `Idempotency-Key` done once.
 fn routes(
     once: impl Fn(MethodRouter<AppState>) -> MethodRouter<AppState>,
+    notify_once: impl Fn(MethodRouter<AppState>) -> MethodRouter<AppState>,
 ) -> OpenApiRouter<AppState> {
     let webhook = |route: MethodRouter<AppState>| {
         route.layer::<_, Infallible>(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX))
@@ -99,6 +108,9 @@ fn routes(
         .routes(routes!(connections::check))
         .routes(routes!(complete::handler))
         .routes(routes!(providers::list))
+        .route("/tenants/{tenant}/connections/{id}/deliveries", get(deliveries::handler))
+        .route("/tenants/{tenant}/deliveries/{id}/redeliver", notify_once(post(redeliver::one)))
+        .route("/tenants/{tenant}/deliveries/redeliver", notify_once(post(redeliver::all)))
         .route("/tenants/{tenant}/events", get(events::handler))
         .route("/tenants/{tenant}/audit", get(audit::handler))
         // Browsers.

@@ -18,7 +18,7 @@ mod sweep;
 use crate::{
     cause::chain,
     clock::Clock,
-    domain::{provider::Catalogue, retention::Retention},
+    domain::{delivery::Schedule, provider::Catalogue, retention::Retention},
     mint::Mint,
     nango::{NangoClient, NangoError},
     notifier::Notifier,
@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use bulk::LastPage;
+pub use deliveries::Seats;
 
 /// The poll is the truth; notifications only make it sooner.
 const POLL: Duration = Duration::from_secs(1);
@@ -55,6 +56,9 @@ pub struct Outbox {
     pub may_change_account: bool,
     pub last_page: Arc<LastPage>,
     pub retention: Retention,
+    /// The waits between the tries of a delivery.
+    pub schedule: Schedule,
+    pub seats: Arc<Seats>,
 }
 
 /// What must be asked of the vault.
@@ -95,6 +99,9 @@ impl Outbox {
             while self.step(work).await? {
                 done = done.saturating_add(1);
             }
+        }
+        while self.store.redeliver_batch(self.clock.now()).await? {
+            done = done.saturating_add(1);
         }
         Ok(done.saturating_add(self.send_all_due().await?))
     }

@@ -234,10 +234,11 @@ impl Store {
         .execute(&mut **tx)
         .await?;
         sqlx::query(
-            "INSERT INTO deliveries (tenant_id, delivery_id, event_id, connection_id, sequence, due_at, status)
-             SELECT $1, $2, $3, $4, $5, $6, CASE WHEN EXISTS (
+            "INSERT INTO deliveries (tenant_id, delivery_id, event_id, connection_id, sequence, created_at, due_at, status)
+             SELECT $1, $2, $3, $4, $5, $6, $6, CASE WHEN EXISTS (
                  SELECT FROM deliveries
                  WHERE tenant_id = $1 AND connection_id = $4 AND status IN ('blocked', 'ready')
+                     AND NOT is_redelivery
              ) THEN 'blocked' ELSE 'ready' END",
         )
         .bind(after.tenant.as_str())
@@ -256,7 +257,7 @@ impl Change<'_> {
     fn audit(&self, action: AuditAction) -> AuditLine<'_> {
         AuditLine {
             tenant: self.tenant,
-            connection: self.connection,
+            connection: Some(self.connection),
             actor: &self.actor,
             action,
             request_id: self.request_id.clone(),

@@ -99,6 +99,19 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps the answer of a call that changed nothing; `false`, if its lease was lost.
+    pub async fn keep_answer(
+        &self,
+        claim: &Claim,
+        answer: &Answer,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin(As::Tenant(&claim.tenant)).await?;
+        let is_ours = end_call(&mut tx, claim, answer, at).await?;
+        tx.commit().await?;
+        Ok(is_ours)
+    }
+
     /// Removes some of what is over; `true`, if there may be more.
     pub async fn forget_answers(&self, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut tx = self.begin(As::Worker).await?;

@@ -9,6 +9,7 @@ mod callbacks;
 mod change;
 mod connections;
 mod deliveries;
+mod destination_health;
 mod feed;
 mod idempotency;
 mod jobs;
@@ -16,6 +17,7 @@ mod listing;
 mod looks;
 mod news;
 mod receipts;
+mod redeliveries;
 mod retention;
 mod seal;
 mod sweeps;
@@ -34,13 +36,16 @@ pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use callbacks::{Begun, BegunCallback};
 pub use change::{Change, Changed, FailedCallback, Settled};
 pub use connections::NewConnection;
-pub use deliveries::{ClaimedDelivery, Try};
+pub use deliveries::{
+    AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
+};
 pub use feed::FeedPage;
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};
 pub use looks::{Begin, BegunLook, LookFor};
 pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
+pub use redeliveries::{Asked, Asking};
 pub use sweeps::{Bound, ClaimedSweep};
 
 /// The folder `migrations`, built into the binary.

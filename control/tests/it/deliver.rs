@@ -1,9 +1,12 @@
 //! A client application is told, in order, until it takes what it is told.
 
-use crate::support::TestApp;
+use crate::{
+    sending::{claim, finished},
+    support::TestApp,
+};
+use control::{domain::outcome::Outcome, store::Recorded};
 use serde_json::json;
 use sqlx::PgPool;
-use std::time::Duration;
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_receiver_that_fails_is_told_again_under_the_same_id(pool: PgPool) {
@@ -68,8 +71,11 @@ async fn a_receiver_that_never_takes_one_is_told_the_next(pool: PgPool) {
         app.advance(29 * 3600);
         app.outbox.run_once().await.unwrap();
     }
-    assert_eq!(app.tries(), 11);
-    assert_eq!(app.notified_types(), ["connection.deleted"]);
+    // Ten failures in a row have paused the destination as well; the next one is its first probe.
+    assert_eq!(app.tries(), 10);
+    app.advance(36);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!((app.tries(), app.notified_types()), (11, vec!["connection.deleted".to_owned()]));
     assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE status = 'exhausted'").await, 1);
     app.finish().await;
 }
@@ -93,22 +99,16 @@ async fn a_worker_that_dies_while_it_sends_is_followed_by_another(pool: PgPool) 
     app.receiver_answers(&[500]);
     app.activate().await;
     app.advance(6);
-    let lease = Duration::from_secs(25);
-    let lost = app.store.claim_deliveries(app.clock.now(), lease, 16).await.unwrap();
+    let lost = claim(&app).await;
     assert_eq!(lost.len(), 1);
     assert_eq!(app.outbox.run_once().await.unwrap(), 0, "it is leased");
     app.advance(25);
     app.outbox.run_once().await.unwrap();
     assert_eq!(app.notified_types(), ["connection.activated"]);
     // The dead one comes back and records what it did; its claim is not its own any more.
-    let attempt = control::store::Try {
-        started_at: app.clock.now(),
-        duration: Duration::ZERO,
-        outcome: control::domain::outcome::Outcome::Refused { status: 500, retry_after: None },
-        detail: None,
-    };
-    let again = control::domain::delivery::NextStep::RetryIn(Duration::ZERO);
-    app.store.record_try(&lost[0], attempt, again, app.clock.now()).await.unwrap();
+    let late = [finished(&app, &lost[0], Outcome::Refused { status: 500, retry_after: None })];
+    let recorded = app.store.record_tries(&late, 0.0).await.unwrap();
+    assert_eq!(recorded, Recorded::default());
     assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE status = 'delivered'").await, 1);
     app.finish().await;
 }
@@ -132,8 +132,7 @@ async fn workers_that_die_use_up_no_try(pool: PgPool) {
     app.activate().await;
     app.advance(6);
     for _ in 0..12 {
-        let lost = app.store.claim_deliveries(app.clock.now(), Duration::from_secs(25), 16);
-        assert_eq!(lost.await.unwrap().len(), 1);
+        assert_eq!(claim(&app).await.len(), 1);
         app.advance(25);
     }
     app.receiver_answers(&[500, 500]);

@@ -9,7 +9,11 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::watch;
 
 /// A notification as the receiver took it.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,13 +22,29 @@ pub struct Notified {
     pub body: Value,
 }
 
+/// How the receiver of one tenant behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Answers(u16),
+    /// It says nothing until it is released.
+    Hangs,
+}
+
 /// What a receiver was told, and what it answers.
 #[derive(Debug, Default)]
 pub struct Receiver {
     /// What the next tries are answered, the last one first; 204 when there is no more.
     pub answers: Vec<u16>,
+    /// Those who behave otherwise, by tenant.
+    pub manners: HashMap<String, Manner>,
+    /// What every answer has.
+    pub retry_after: Option<String>,
+    pub body: Vec<u8>,
     pub taken: Vec<Notified>,
     pub tries: usize,
+    /// Counts `taken`, for whoever waits for them.
+    pub told: watch::Sender<usize>,
+    pub released: watch::Sender<bool>,
 }
 
 /// A receiver that verifies each notification with the official library before it looks at it.
@@ -40,20 +60,39 @@ async fn take(
     State(receiver): State<Arc<Mutex<Receiver>>>,
     headers: HeaderMap,
     body: Bytes,
-) -> StatusCode {
+) -> (StatusCode, HeaderMap, Vec<u8>) {
     let webhook = standardwebhooks::Webhook::new(SIGNING_SECRET).unwrap();
     let header = |name: &str| headers[name].to_str().unwrap();
     let timestamp = header("webhook-timestamp").parse().unwrap();
     // Its own check of the time would read the system's clock.
     let expected = webhook.sign(header("webhook-id"), timestamp, &body).unwrap();
     assert_eq!(header("webhook-signature"), expected);
+    let id = header("webhook-id").to_owned();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let (manner, mut released) = {
+        let mut receiver = receiver.lock().unwrap();
+        receiver.tries += 1;
+        let manner = receiver.manners.get(body["tenantId"].as_str().unwrap()).copied();
+        let manner =
+            manner.unwrap_or_else(|| Manner::Answers(receiver.answers.pop().unwrap_or(204)));
+        (manner, receiver.released.subscribe())
+    };
+    let status = match manner {
+        Manner::Answers(status) => status,
+        Manner::Hangs => {
+            released.wait_for(|is_released| *is_released).await.unwrap();
+            204
+        }
+    };
+    let status = StatusCode::from_u16(status).unwrap();
     let mut receiver = receiver.lock().unwrap();
-    receiver.tries += 1;
-    let status = StatusCode::from_u16(receiver.answers.pop().unwrap_or(204)).unwrap();
     if status.is_success() {
-        let id = headers["webhook-id"].to_str().unwrap().to_owned();
-        let body = serde_json::from_slice(&body).unwrap();
         receiver.taken.push(Notified { id, body });
+        receiver.told.send_modify(|told| *told += 1);
     }
-    status
+    let mut headers = HeaderMap::new();
+    if let Some(wait) = &receiver.retry_after {
+        headers.insert("retry-after", wait.parse().unwrap());
+    }
+    (status, headers, receiver.body.clone())
 }

@@ -7,7 +7,7 @@ use control::{
     clock::Clock,
     config::{CallbackMode, NangoConfig, NotificationConfig},
     domain::{
-        description::Descriptions, provider::Catalogue, retention::Retention,
+        delivery::Schedule, description::Descriptions, provider::Catalogue, retention::Retention,
         returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
     },
     http::AppState,
@@ -128,6 +128,8 @@ pub fn service(
         may_change_account: false,
         last_page: Arc::default(),
         retention: Retention::of_days(30, 7).unwrap(),
+        schedule: Schedule::default(),
+        seats: Arc::default(),
     };
     (state, outbox)
 }

@@ -29,7 +29,7 @@ use control::{
 use nango_stand_in::StandIn;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -298,6 +298,11 @@ impl TestApp {
         receiver.answers = answers.iter().rev().copied().collect();
     }
 
+    /// How the receiver behaves from now on.
+    pub fn receiver(&self) -> MutexGuard<'_, Receiver> {
+        self.receiver.lock().unwrap()
+    }
+
     pub fn notified(&self) -> Vec<Notified> {
         self.receiver.lock().unwrap().taken.clone()
     }
@@ -331,7 +336,10 @@ impl TestApp {
         }
         let changes = self.count("SELECT coalesce(sum(version), 0)::bigint FROM connections").await;
         let lines = self
-            .count("SELECT count(*) FROM audit_events WHERE action <> 'connection.extra_found'")
+            .count(
+                "SELECT count(*) FROM audit_events
+                 WHERE action LIKE 'connection.%' AND action <> 'connection.extra_found'",
+            )
             .await;
         assert_eq!(changes, lines, "every change leaves one audit line");
         self.check_trails().await;

@@ -37,13 +37,18 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
     let body = Body::from(json!({"sub": "u", "provider": "github"}).to_string());
     assert_eq!(app.send_raw(with_key.body(body).unwrap()).await.status, StatusCode::CREATED);
     app.outbox.seal_once().await.unwrap();
+    app.advance(1);
+    let since = json!({"since": "2020-01-01T00:00:00Z"}).to_string();
+    let notify = caller("acme", Action::Notify);
+    let again = app.send("POST", "/tenants/acme/deliveries/redeliver", &notify, Body::from(since));
+    assert_eq!(again.await.status, StatusCode::ACCEPTED);
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations'",
     )
     .fetch_all(&pool)
     .await
     .unwrap();
-    assert_eq!(tables.len(), 14, "{tables:?}");
+    assert_eq!(tables.len(), 17, "{tables:?}");
     for table in tables {
         for (tenant, sees_rows) in [("acme", true), ("rival", false), ("", false)] {
             let mut tx = pool.begin().await.unwrap();
@@ -65,6 +70,7 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
             }
         }
     }
+    app.outbox.run_once().await.unwrap();
     app.finish().await;
 }
 

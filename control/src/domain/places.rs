@@ -1,0 +1,297 @@
+//! Whose deliveries are sent next: every tenant in its turn, and none in more places than its receiver earns.
+
+use contract::id::TenantId;
+use std::collections::BTreeMap;
+
+/// How many are under way in one process at most.
+const PLACES: usize = 256;
+
+/// How many are claimed together at most; the query of a claim has the same limit.
+pub const BATCH: usize = 64;
+
+/// The places of a tenant whose receiver is not known yet: few, so that a few receivers that hang do not
+/// have all places before the first of them times out.
+const PLACES_FIRST: usize = 4;
+
+/// The places of a tenant whose receiver answers well, however much it is sent.
+pub const PLACES_MAX: usize = 32;
+
+/// The places of one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// How many it may have.
+    cap: usize,
+    under_way: usize,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { cap: PLACES_FIRST, under_way: 0 }
+    }
+}
+
+/// A tenant that has something due, as a walk from tenant to tenant found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub tenant: TenantId,
+    /// How many, or the most that a claim may take of it, if there are more.
+    pub deliveries: usize,
+    /// Its destination is paused, and one of them may go as a probe.
+    pub is_probe: bool,
+}
+
+/// A part of the way from the first tenant with something waiting to the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// Those that have something due, in order.
+    pub due: Vec<Due>,
+    /// The tenant that the walk came to; nothing, if it came to the end.
+    pub came_to: Option<TenantId>,
+}
+
+/// When a claim has a chance to find more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    AtOnce,
+    /// More is due than there are places for.
+    WithAPlace,
+    /// Nothing more is due.
+    WhenWoken,
+}
+
+/// How many of whose deliveries are claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares {
+    pub shares: Vec<(Due, usize)>,
+    pub next: Next,
+}
+
+/// The places of one process, and how far it has gone round the tenants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Whoever has something under way, or a receiver that failed last.
+    tenants: BTreeMap<TenantId, Place>,
+    under_way: usize,
+    /// The tenant that the round came to.
+    after: Option<TenantId>,
+    /// Somebody on this round had more due than there was room for in a claim.
+    left_over: bool,
+}
+
+impl Places {
+    /// Where the walk goes on, if there is a place for what it finds.
+    pub fn goes_on_after(&self) -> Option<Option<&TenantId>> {
+        (self.under_way < PLACES).then_some(self.after.as_ref())
+    }
+
+    /// Shares the free places out among those who have something due: one each, in order, then another
+    /// one each, until there is no more of either.
+    pub fn share(&mut self, walk: Walk) -> Shares {
+        let Walk { due, came_to } = walk;
+        let mut free = PLACES.saturating_sub(self.under_way).min(BATCH);
+        let mut is_short = false;
+        let mut shares: Vec<_> = due.into_iter().map(|due| (due, 0)).collect();
+        let mut has_changed = true;
+        while has_changed {
+            has_changed = false;
+            for (due, share) in &mut shares {
+                if *share >= self.may_have(due) {
+                    is_short |= *share < due.deliveries && !due.is_probe;
+                } else if let Some(left) = free.checked_sub(1) {
+                    *share = share.saturating_add(1);
+                    free = left;
+                    has_changed = true;
+                }
+            }
+        }
+        let unserved = shares.iter().position(|(due, share)| *share == 0 && self.may_have(due) > 0);
+        self.left_over |= shares.iter().any(|(due, share)| *share < self.may_have(due));
+        // Whoever got nothing for want of room is the first of the next claim.
+        self.after = match unserved {
+            Some(unserved) => {
+                let served = unserved.checked_sub(1).and_then(|last| shares.get(last));
+                served.map(|(due, _)| due.tenant.clone()).or_else(|| self.after.clone())
+            }
+            None => came_to,
+        };
+        let is_round_over = unserved.is_none() && self.after.is_none();
+        let next = if !is_round_over || std::mem::take(&mut self.left_over) {
+            Next::AtOnce
+        } else if is_short {
+            Next::WithAPlace
+        } else {
+            Next::WhenWoken
+        };
+        shares.retain(|(_, share)| *share > 0);
+        Shares { shares, next }
+    }
+
+    fn may_have(&self, due: &Due) -> usize {
+        let place = self.tenants.get(&due.tenant).copied().unwrap_or_default();
+        let free = place.cap.saturating_sub(place.under_way).min(due.deliveries);
+        // A probe needs no free place: it is the one delivery that may show that there are places again.
+        if due.is_probe { due.deliveries.min(1) } else { free }
+    }
+
+    /// One of a tenant's deliveries is under way.
+    pub fn take(&mut self, tenant: &TenantId) {
+        self.under_way = self.under_way.saturating_add(1);
+        let place = self.tenants.entry(tenant.clone()).or_default();
+        place.under_way = place.under_way.saturating_add(1);
+    }
+
+    /// One of a tenant's deliveries ended. A receiver that takes what it is sent earns a place; one that
+    /// fails loses half of its places, down to one. `None` says nothing of it: the fault was ours.
+    pub fn give_back(&mut self, tenant: &TenantId, is_taken: Option<bool>) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(place) = self.tenants.get_mut(tenant) else { return };
+        place.under_way = place.under_way.saturating_sub(1);
+        place.cap = match is_taken {
+            Some(true) => place.cap.saturating_add(1).min(PLACES_MAX),
+            Some(false) => (place.cap / 2).max(1),
+            None => place.cap,
+        };
+        // Whoever is idle and well begins anew the next time, so that this holds no tenant for ever.
+        if place.under_way == 0 && place.cap >= PLACES_FIRST {
+            self.tenants.remove(tenant);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(number: usize) -> TenantId {
+        format!("t{number:03}").parse().unwrap()
+    }
+
+    fn due(number: usize, deliveries: usize) -> Due {
+        Due { tenant: tenant(number), deliveries, is_probe: false }
+    }
+
+    fn whole(due: Vec<Due>) -> Walk {
+        Walk { due, came_to: None }
+    }
+
+    fn counts(shares: &Shares) -> Vec<(usize, usize)> {
+        let number = |due: &Due| due.tenant.as_str().trim_start_matches('t').parse().unwrap();
+        shares.shares.iter().map(|(due, share)| (number(due), *share)).collect()
+    }
+
+    fn occupy(places: &mut Places, number: usize, count: usize) {
+        for _ in 0..count {
+            places.take(&tenant(number));
+        }
+    }
+
+    #[test]
+    fn everybody_has_one_before_anybody_has_two() {
+        let mut places = Places::default();
+        let shares = places.share(whole(vec![due(1, 32), due(2, 1), due(3, 2)]));
+        assert_eq!(counts(&shares), [(1, 4), (2, 1), (3, 2)]);
+        // The first has more, and no place for it.
+        assert_eq!(shares.next, Next::WithAPlace);
+        let shares = places.share(whole(vec![due(2, 1), due(3, 2)]));
+        assert_eq!(shares.next, Next::WhenWoken);
+        assert_eq!(places.share(whole(vec![])), Shares { shares: vec![], next: Next::WhenWoken });
+    }
+
+    #[test]
+    fn a_claim_that_is_full_is_gone_on_with_after_the_last_one_that_it_served() {
+        let mut places = Places::default();
+        let all: Vec<Due> = (0..100).map(|number| due(number, 2)).collect();
+        let shares = places.share(whole(all.clone()));
+        assert_eq!(counts(&shares), (0..64).map(|number| (number, 1)).collect::<Vec<_>>());
+        assert_eq!((shares.next, places.goes_on_after()), (Next::AtOnce, Some(Some(&tenant(63)))));
+        let shares = places.share(whole(all[64..].to_vec()));
+        assert_eq!(counts(&shares)[..2], [(64, 2), (65, 2)]);
+        // On this round some were left with one, so that another round begins at once.
+        assert_eq!((shares.next, places.goes_on_after()), (Next::AtOnce, Some(None)));
+        assert_eq!(places.share(whole(vec![due(0, 1)])).next, Next::WhenWoken);
+    }
+
+    #[test]
+    fn a_round_that_finds_nothing_ends_however_long_it_is() {
+        let mut places = Places::default();
+        let part = |came_to| Walk { due: vec![], came_to };
+        assert_eq!(places.share(part(Some(tenant(255)))).next, Next::AtOnce);
+        assert_eq!(places.goes_on_after(), Some(Some(&tenant(255))));
+        assert_eq!(places.share(part(None)).next, Next::WhenWoken);
+        assert_eq!(places.goes_on_after(), Some(None));
+    }
+
+    #[test]
+    fn a_receiver_that_fails_keeps_one_place_and_earns_more_by_taking() {
+        let mut places = Places::default();
+        let cap = |places: &Places| places.tenants.get(&tenant(1)).map_or(0, |place| place.cap);
+        occupy(&mut places, 1, 4);
+        assert_eq!(places.share(whole(vec![due(1, 9)])).shares, []);
+        for expected in [2, 1, 1] {
+            places.give_back(&tenant(1), Some(false));
+            assert_eq!(cap(&places), expected);
+        }
+        // One is still under way, and one is its cap.
+        let shares = places.share(whole(vec![due(1, 9), due(2, 1)]));
+        assert_eq!((counts(&shares), shares.next), (vec![(2, 1)], Next::WithAPlace));
+        places.give_back(&tenant(1), None);
+        assert_eq!(counts(&places.share(whole(vec![due(1, 9)]))), [(1, 1)]);
+        for expected in 2..=PLACES_MAX {
+            occupy(&mut places, 1, 2);
+            places.give_back(&tenant(1), Some(true));
+            assert_eq!(cap(&places), expected);
+        }
+        places.give_back(&tenant(1), Some(true));
+        assert_eq!(cap(&places), PLACES_MAX, "no more than that");
+    }
+
+    #[test]
+    fn what_is_idle_and_well_is_forgotten() {
+        let mut places = Places::default();
+        occupy(&mut places, 1, 1);
+        occupy(&mut places, 2, 1);
+        places.give_back(&tenant(1), Some(true));
+        places.give_back(&tenant(2), Some(false));
+        assert_eq!(places.tenants.keys().collect::<Vec<_>>(), [&tenant(2)]);
+    }
+
+    #[test]
+    fn a_paused_destination_has_its_probe_and_no_more() {
+        let mut places = Places::default();
+        occupy(&mut places, 1, 4);
+        let probe = Due { is_probe: true, ..due(1, 32) };
+        let shares = places.share(whole(vec![probe]));
+        assert_eq!((counts(&shares), shares.next), (vec![(1, 1)], Next::WhenWoken));
+    }
+
+    #[test]
+    fn no_more_are_under_way_than_there_are_places() {
+        let mut places = Places::default();
+        for number in 0..63 {
+            occupy(&mut places, number, 4);
+        }
+        assert_eq!(places.goes_on_after(), Some(None));
+        let shares = places.share(whole(vec![due(100, 9), due(101, 9)]));
+        assert_eq!((counts(&shares), shares.next), (vec![(100, 2), (101, 2)], Next::AtOnce));
+        occupy(&mut places, 100, 4);
+        assert_eq!(places.goes_on_after(), None);
+    }
+
+    proptest::proptest! {
+        /// Whatever comes and ends, nobody who is due is passed over twice while another is served.
+        #[test]
+        fn everybody_has_a_turn_in_two_claims(deliveries in proptest::collection::vec(1_usize..40, 1..120)) {
+            let mut places = Places::default();
+            let mut served = std::collections::BTreeSet::new();
+            for _ in 0..2 {
+                let after = places.goes_on_after().unwrap().cloned();
+                let all = deliveries.iter().enumerate().map(|(number, count)| due(number, *count));
+                let due = all.filter(|due| Some(&due.tenant) > after.as_ref()).collect();
+                let shares = places.share(whole(due)).shares;
+                proptest::prop_assert!(shares.iter().map(|(_, share)| share).sum::<usize>() <= BATCH);
+                served.extend(shares.into_iter().map(|(due, _)| due.tenant));
+            }
+            proptest::prop_assert_eq!(served.len(), deliveries.len());
+        }
+    }
+}

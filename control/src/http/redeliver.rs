@@ -1,0 +1,130 @@
+//! Has notifications sent again: one delivery's, or all of a time.
+
+use super::{ApiError, AppState, caller::Caller, idempotency};
+use crate::{
+    domain::{
+        audit::Actor,
+        idempotency::Answer,
+        redelivery::{Redelivery, RedeliveryRequest},
+    },
+    store::{Asked, Asking, Claim},
+};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use chrono::{DateTime, Utc};
+use contract::{
+    action::Action,
+    id::{DeliveryId, EventId, JobId},
+};
+use serde::{Deserialize, Serialize};
+
+/// Nothing can be said beside the path.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// The delivery that will send an event once more.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Redelivering {
+    delivery_id: DeliveryId,
+    redelivery_of: DeliveryId,
+    event_id: EventId,
+}
+
+/// The work of sending many events once more.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    /// Nothing, where only the count was asked for.
+    job_id: Option<JobId>,
+    count: i64,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+}
+
+/// `POST /tenants/{tenant}/deliveries/{id}/redeliver`: a new delivery of the same event, under the same event id.
+pub(super) async fn one(
+    State(state): State<AppState>,
+    Path((tenant, id)): Path<(String, String)>,
+    caller: Caller,
+    claim: Option<Extension<Claim>>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    caller.may(Action::Notify, &tenant)?;
+    if !body.trim_ascii().is_empty() {
+        let read: Result<Nothing, _> = serde_json::from_slice(&body);
+        read.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    }
+    let id = id.parse().map_err(|_malformed| ApiError::NoDelivery)?;
+    let event = state.store.delivered_event(&caller.tenant, id).await?;
+    let event = event.ok_or(ApiError::NoDelivery)?;
+    let new = state.mint.id(DeliveryId::from_parts);
+    let told = Redelivering { delivery_id: new, redelivery_of: id, event_id: event };
+    let answer = answer(StatusCode::ACCEPTED, &told)?;
+    let actor = Actor::Principal(caller.principal);
+    let asking = Asking {
+        tenant: &caller.tenant,
+        actor: &actor,
+        request_id: caller.request_id,
+        at: state.clock.now(),
+        settles: claim.as_deref().map(|claim| (claim, &answer)),
+    };
+    accepted(state.store.redeliver(asking, id, new).await?, answer)
+}
+
+/// `POST /tenants/{tenant}/deliveries/redeliver`: all events of a time whose first delivery ended; counted first,
+/// and with `dryRun` counted only.
+pub(super) async fn all(
+    State(state): State<AppState>,
+    Path(tenant): Path<String>,
+    caller: Caller,
+    claim: Option<Extension<Claim>>,
+    body: Result<Json<RedeliveryRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    caller.may(Action::Notify, &tenant)?;
+    let Json(request) = body?;
+    let at = state.clock.now();
+    let asked = Redelivery::read(&request, at)?;
+    let count = state.store.count_redelivery(&caller.tenant, &asked).await?;
+    let (since, until) = (asked.since, asked.until);
+    if request.dry_run {
+        let answer = answer(StatusCode::OK, &Counted { job_id: None, count, since, until })?;
+        if let Some(Extension(claim)) = claim
+            && !state.store.keep_answer(&claim, &answer, at).await?
+        {
+            return Err(ApiError::KeyInUse);
+        }
+        return Ok(answer.into_response());
+    }
+    let job = state.mint.id(JobId::from_parts);
+    let told = Counted { job_id: Some(job), count, since, until };
+    let answer = answer(StatusCode::ACCEPTED, &told)?;
+    let actor = Actor::Principal(caller.principal);
+    let asking = Asking {
+        tenant: &caller.tenant,
+        actor: &actor,
+        request_id: caller.request_id,
+        at,
+        settles: claim.as_deref().map(|claim| (claim, &answer)),
+    };
+    accepted(state.store.redeliver_all(asking, job, (&asked, count)).await?, answer)
+}
+
+fn answer(status: StatusCode, told: &impl Serialize) -> Result<Answer, ApiError> {
+    idempotency::answer(status, [(header::CACHE_CONTROL, "no-store".to_owned())], told)
+}
+
+fn accepted(asked: Asked, answer: Answer) -> Result<Response, ApiError> {
+    match asked {
+        Asked::Accepted => Ok(answer.into_response()),
+        Asked::NotFound => Err(ApiError::NoDelivery),
+        Asked::UnderWay(job) => Err(ApiError::RedeliveryUnderWay(job)),
+        Asked::LeaseLost => Err(ApiError::KeyInUse),
+    }
+}

@@ -1,0 +1,234 @@
+//! Sends the deliveries that are due, many at a time and every tenant in its turn: a receiver that hangs takes
+//! a few places of many.
+
+mod record;
+mod say;
+
+use super::{Outbox, POLL, rest};
+use crate::{
+    cause::chain,
+    domain::{
+        outcome::Fault,
+        places::{Next, Places},
+    },
+    notifier::{SEND_TIMEOUT, Sent},
+    store::{ClaimedDelivery, Finished, Round, StoreError, Try},
+};
+use futures::future::join_all;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than a try may take, so that a delivery is sent twice only after a crash.
+const LEASE: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(10));
+
+/// How long places gather before they are filled: a claim for each of them would be a transaction for each
+/// delivery.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How many tries may wait to be recorded.
+const UNRECORDED_MAX: usize = 256;
+
+/// How often deliveries are looked for that wait for nobody. There should be none.
+const RESCUE_EVERY: Duration = Duration::from_secs(30);
+
+/// Which places of this process are taken, by whom. It is lost with the process, and nothing with it.
+#[derive(Debug, Default)]
+pub struct Seats(Mutex<Places>);
+
+impl Seats {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outbox {
+    /// Keeps sending until `stop` is cancelled, and then finishes what is under way.
+    pub(super) async fn deliver(&self, woken: watch::Receiver<()>, stop: CancellationToken) {
+        let (finished, unrecorded) = mpsc::channel(UNRECORDED_MAX);
+        tokio::join!(
+            self.send_what_comes_due(finished, woken.clone(), &stop),
+            self.record_what_is_finished(unrecorded),
+            self.redeliver(woken, &stop),
+            self.rescue(&stop),
+        );
+    }
+
+    async fn send_what_comes_due(
+        &self,
+        finished: mpsc::Sender<Finished>,
+        mut woken: watch::Receiver<()>,
+        stop: &CancellationToken,
+    ) {
+        // Each on a task of its own, so that one that panics ends no other, and a claim holds up none.
+        let mut under_way = JoinSet::new();
+        while !stop.is_cancelled() {
+            let next = match self.claim_due().await {
+                Ok((claimed, next)) => {
+                    for delivery in claimed {
+                        under_way.spawn(send_safely(self.clone(), delivery, finished.clone()));
+                    }
+                    next
+                }
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "deliveries wait: the store failed");
+                    Next::WhenWoken
+                }
+            };
+            match next {
+                Next::AtOnce => {}
+                Next::WithAPlace => tokio::select! {
+                    Some(ended) = under_way.join_next() => {
+                        say_panic(&ended);
+                        tokio::time::sleep(GATHER).await;
+                    }
+                    () = rest(&mut woken, stop) => {}
+                },
+                Next::WhenWoken => rest(&mut woken, stop).await,
+            }
+            while let Some(ended) = under_way.try_join_next() {
+                say_panic(&ended);
+            }
+        }
+        while let Some(ended) = under_way.join_next().await {
+            say_panic(&ended);
+        }
+    }
+
+    /// Sends all that is due, and says how many that were.
+    pub(super) async fn send_all_due(&self) -> Result<usize, StoreError> {
+        let mut sent = 0_usize;
+        loop {
+            let (claimed, next) = self.claim_due().await?;
+            if claimed.is_empty() && next != Next::AtOnce {
+                return Ok(sent);
+            }
+            sent = sent.saturating_add(claimed.len());
+            let finished = join_all(claimed.into_iter().map(|delivery| self.send(delivery))).await;
+            self.record(finished).await?;
+        }
+    }
+
+    /// Claims as many as there are places for.
+    async fn claim_due(&self) -> Result<(Vec<ClaimedDelivery>, Next), StoreError> {
+        let after = match self.seats.places().goes_on_after() {
+            Some(after) => after.cloned(),
+            None => return Ok((Vec::new(), Next::WithAPlace)),
+        };
+        let round = Round { at: self.clock.now(), lease_for: LEASE, after: after.as_ref() };
+        let share = |walk| self.seats.places().share(walk);
+        let (claimed, shares) = self.store.claim_deliveries(round, share).await?;
+        let mut places = self.seats.places();
+        for delivery in &claimed {
+            places.take(&delivery.tenant);
+        }
+        Ok((claimed, shares.next))
+    }
+
+    /// Sends a delivery, decides what follows, and gives its place back.
+    async fn send(&self, delivery: ClaimedDelivery) -> Finished {
+        let seat = Seat { seats: &self.seats, delivery: &delivery, is_taken: None };
+        let started_at = self.clock.now();
+        let Sent { outcome, detail, answer } =
+            self.notifier.send(delivery.event, &delivery.body, started_at).await;
+        seat.leave(match outcome.fault() {
+            None => Some(true),
+            Some(Fault::Network | Fault::Theirs) => Some(false),
+            Some(Fault::Ours) => None,
+        });
+        let ended_at = self.clock.now();
+        let jitter = self.mint.jitter();
+        let next = self.schedule.after_try(delivery.progress, outcome, ended_at, jitter);
+        let duration = ended_at.signed_duration_since(started_at).to_std().unwrap_or_default();
+        let attempt = Try { started_at, duration, outcome, detail, answer };
+        Finished { delivery, attempt, ended_at, next }
+    }
+
+    /// Carries out what tenants asked to be sent again, batch by batch.
+    async fn redeliver(&self, mut woken: watch::Receiver<()>, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.store.redeliver_batch(self.clock.now()).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "redeliveries wait: the store failed");
+                }
+            }
+            rest(&mut woken, stop).await;
+        }
+    }
+
+    async fn rescue(&self, stop: &CancellationToken) {
+        let rescuing = async {
+            loop {
+                tokio::time::sleep(RESCUE_EVERY).await;
+                if let Err(error) = self.rescue_once().await {
+                    tracing::warn!(error = chain(&error), "no delivery is rescued for now");
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = rescuing => {}
+        }
+    }
+
+    /// Walks through all connections once, and says how many deliveries waited for nobody.
+    pub async fn rescue_once(&self) -> Result<u64, StoreError> {
+        let mut rescued = 0_u64;
+        let mut after = None;
+        loop {
+            let step = self.store.rescue_deliveries(after.as_ref(), self.clock.now()).await?;
+            rescued = rescued.saturating_add(step.rescued);
+            if step.rescued > 0 {
+                let count = step.rescued;
+                tracing::error!("{count} deliveries waited for nobody and are ready now");
+            }
+            match step.came_to {
+                Some(came_to) => after = Some(came_to),
+                None => return Ok(rescued),
+            }
+        }
+    }
+}
+
+/// Its lease runs out, and it is sent again.
+fn say_panic(ended: &Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = chain(error), "a delivery panicked");
+    }
+}
+
+/// A place that is taken; whoever drops it gives it back.
+struct Seat<'a> {
+    seats: &'a Seats,
+    delivery: &'a ClaimedDelivery,
+    is_taken: Option<bool>,
+}
+
+impl Seat<'_> {
+    /// Gives it back, and says whether the receiver took what it was sent.
+    fn leave(mut self, is_taken: Option<bool>) {
+        self.is_taken = is_taken;
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.seats.places().give_back(&self.delivery.tenant, self.is_taken);
+    }
+}
+
+async fn send_safely(outbox: Outbox, delivery: ClaimedDelivery, finished: mpsc::Sender<Finished>) {
+    let ended = outbox.send(delivery).await;
+    // Whoever records goes on until the last sender is gone.
+    if finished.send(ended).await.is_err() {
+        tracing::error!("nobody records what was sent; it is sent again when its lease ends");
+    }
+}

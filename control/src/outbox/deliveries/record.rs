@@ -1,0 +1,63 @@
+//! Records tries that ended: while one transaction commits, the next tries gather for the one after it.
+
+use super::{Outbox, POLL, say};
+use crate::{
+    cause::chain,
+    store::{Finished, StoreError},
+};
+use tokio::sync::mpsc;
+
+/// How many are recorded in one transaction at most.
+const TOGETHER_MAX: usize = 64;
+
+/// How often a database that is away for a moment is asked again. What is not recorded by then is sent
+/// again when its lease ends.
+const ASKED_AGAIN: usize = 8;
+
+impl Outbox {
+    /// Records until nobody sends any more.
+    pub(super) async fn record_what_is_finished(&self, mut unrecorded: mpsc::Receiver<Finished>) {
+        let mut together = Vec::with_capacity(TOGETHER_MAX);
+        while unrecorded.recv_many(&mut together, TOGETHER_MAX).await > 0 {
+            self.record_patiently(std::mem::take(&mut together)).await;
+        }
+    }
+
+    async fn record_patiently(&self, finished: Vec<Finished>) {
+        for _ in 0..ASKED_AGAIN {
+            match self.record(finished.clone()).await {
+                Ok(()) => return,
+                // It was committed, perhaps; then the leases are gone, and nothing is written twice.
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::warn!(error = chain(&error), "tries are recorded later");
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(StoreError::Refused(_) | StoreError::Corrupt(_)) => break,
+            }
+        }
+        // One that the database does not take must not keep the others from being recorded.
+        for finished in finished {
+            let id = finished.delivery.id;
+            if let Err(error) = self.record(vec![finished]).await {
+                let error = chain(&error);
+                tracing::error!(delivery.id = %id, error, "delivery `{id}` was not recorded");
+            }
+        }
+    }
+
+    pub(super) async fn record(&self, finished: Vec<Finished>) -> Result<(), StoreError> {
+        if finished.is_empty() {
+            return Ok(());
+        }
+        let recorded = self.store.record_tries(&finished, self.mint.jitter()).await?;
+        for finished in &finished {
+            if recorded.deliveries.contains(&finished.delivery.id) {
+                say::tried(finished);
+            }
+        }
+        for (tenant, turn, reason) in recorded.turns {
+            say::turned(&tenant, turn, reason.as_deref());
+        }
+        Ok(())
+    }
+}

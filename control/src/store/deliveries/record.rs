@@ -1,0 +1,162 @@
+//! Records tries that ended, many in one transaction: each is written, and what follows it, or nothing.
+
+use super::{
+    Finished, Recorded, Try,
+    rescue::{lock_connections, make_next_ready},
+};
+use crate::{
+    domain::{
+        delivery::NextStep,
+        destination_health::Tried,
+        outcome::{Fault, Outcome},
+    },
+    store::{As, Store, StoreError, later, wake},
+};
+use sqlx::{Postgres, Transaction};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+type Tx = Transaction<'static, Postgres>;
+
+impl Store {
+    /// Records tries; `jitter` is for the next probe of a destination that is paused.
+    ///
+    /// Locks are taken in one order, so that no two who record can wait for each other: connections, then
+    /// deliveries, then destinations, each by its key.
+    pub async fn record_tries(
+        &self,
+        finished: &[Finished],
+        jitter: f64,
+    ) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let (tenants, connections) = promotes(finished.iter());
+        lock_connections(&mut tx, &tenants, &connections).await?;
+        let held = lock_held(&mut tx, finished).await?;
+        let held: Vec<&Finished> = finished
+            .iter()
+            .filter(|finished| held.contains(&finished.delivery.id.as_uuid()))
+            .collect();
+        if held.is_empty() {
+            return Ok(Recorded::default());
+        }
+        move_on(&mut tx, &held).await?;
+        write_tries(&mut tx, &held).await?;
+        let has_promoted = promote(&mut tx, &held).await?;
+        let tried: Vec<_> = held
+            .iter()
+            .map(|finished| {
+                let Finished { delivery, attempt, ended_at: at, .. } = finished;
+                let tried =
+                    Tried { outcome: attempt.outcome, at: *at, is_probe: delivery.is_probe };
+                (&delivery.tenant, tried)
+            })
+            .collect();
+        let turns = self.record_health(&mut tx, &tried, jitter).await?;
+        if has_promoted || !turns.is_empty() {
+            wake(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(Recorded { deliveries: held.iter().map(|held| held.delivery.id).collect(), turns })
+    }
+}
+
+const fn ends(finished: &Finished) -> bool {
+    !matches!(finished.next, NextStep::RetryIn(_))
+}
+
+/// Those whose end lets another go.
+fn promotes<'a>(finished: impl Iterator<Item = &'a Finished>) -> (Vec<&'a str>, Vec<Uuid>) {
+    finished
+        .filter(|finished| ends(finished) && !finished.delivery.is_redelivery)
+        .map(|Finished { delivery, .. }| (delivery.tenant.as_str(), delivery.connection.as_uuid()))
+        .unzip()
+}
+
+/// Locks those whose lease is still ours.
+async fn lock_held(tx: &mut Tx, finished: &[Finished]) -> Result<BTreeSet<Uuid>, StoreError> {
+    let held: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT deliveries.delivery_id
+         FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS claimed (tenant_id, delivery_id, lease)
+         JOIN deliveries ON deliveries.tenant_id = claimed.tenant_id
+             AND deliveries.delivery_id = claimed.delivery_id AND deliveries.lease = claimed.lease
+         ORDER BY deliveries.tenant_id, deliveries.delivery_id FOR UPDATE OF deliveries",
+    )
+    .bind(finished.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
+    .bind(finished.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())
+    .bind(finished.iter().map(|it| it.delivery.lease).collect::<Vec<_>>())
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(held.into_iter().collect())
+}
+
+async fn move_on(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
+    let moved: Vec<_> = held
+        .iter()
+        .map(|Finished { delivery, attempt, ended_at, next }| {
+            let (status, due_at) = match next {
+                NextStep::Done => ("delivered", *ended_at),
+                NextStep::GiveUp => ("exhausted", *ended_at),
+                NextStep::RetryIn(wait) => ("ready", later(*ended_at, *wait)),
+            };
+            let after = delivery.progress.after(attempt.outcome, *ended_at);
+            (status, due_at, is_ours(attempt.outcome), after.our_fault_since)
+        })
+        .collect();
+    sqlx::query(
+        "UPDATE deliveries SET status = moved.status, due_at = moved.due_at, lease = NULL,
+             tries = tries + CASE WHEN moved.is_ours THEN 0 ELSE 1 END,
+             our_faults = our_faults + CASE WHEN moved.is_ours THEN 1 ELSE 0 END,
+             our_fault_since = moved.our_fault_since,
+             ended_at = CASE WHEN moved.status <> 'ready' THEN moved.due_at END
+         FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::boolean[], $6::timestamptz[])
+             AS moved (tenant_id, delivery_id, status, due_at, is_ours, our_fault_since)
+         WHERE deliveries.tenant_id = moved.tenant_id AND deliveries.delivery_id = moved.delivery_id",
+    )
+    .bind(held.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
+    .bind(held.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.0).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.1).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.2).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.3).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn is_ours(outcome: Outcome) -> bool {
+    outcome.fault() == Some(Fault::Ours)
+}
+
+async fn write_tries(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
+    let attempts = || held.iter().map(|finished| &finished.attempt);
+    let millis = |attempt: &Try| i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
+    sqlx::query(
+        "INSERT INTO delivery_attempts (tenant_id, delivery_id, try, started_at, duration_ms, outcome, fault,
+             http_status, detail, answer)
+         SELECT tenant_id, delivery_id, tries + our_faults, tried.started_at, tried.duration_ms, tried.outcome,
+             tried.fault, tried.http_status, tried.detail, tried.answer
+         FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::int[],
+             $8::text[], $9::text[])
+             AS tried (tenant_id, delivery_id, started_at, duration_ms, outcome, fault, http_status, detail, answer)
+         JOIN deliveries USING (tenant_id, delivery_id)",
+    )
+    .bind(held.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
+    .bind(held.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.started_at).collect::<Vec<_>>())
+    .bind(attempts().map(millis).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.outcome.fault().map(Fault::as_str)).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.outcome.status().map(i32::from)).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.detail.as_deref()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.answer.as_deref()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Makes ready what waited for those that ended; whether there was any.
+async fn promote(tx: &mut Tx, held: &[&Finished]) -> Result<bool, StoreError> {
+    let (tenants, connections) = promotes(held.iter().copied());
+    let Some(at) = held.iter().map(|finished| finished.ended_at).max() else { return Ok(false) };
+    Ok(make_next_ready(tx, &tenants, &connections, at).await? > 0)
+}
