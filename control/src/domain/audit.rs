@@ -47,6 +47,8 @@ pub enum AuditAction {
     Deleted,
     /// The vault holds a success that the connection may not have, and will be told to delete it.
     ExtraFound,
+    DestinationSet,
+    DestinationRemoved,
 }
 
 impl AuditAction {
@@ -68,6 +70,8 @@ impl AuditAction {
             Self::DeleteAsked => "connection.delete_asked",
             Self::Deleted => "connection.deleted",
             Self::ExtraFound => "connection.extra_found",
+            Self::DestinationSet => "destination.set",
+            Self::DestinationRemoved => "destination.removed",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is true, whoever asks and wherever it is kept: values in, values out.
 
+pub mod answer;
 pub mod attempt;
 pub mod audit;
 pub mod breaker;
@@ -8,6 +9,8 @@ pub mod callback;
 pub mod connection;
 pub mod delivery;
 pub mod description;
+pub mod destination;
+pub mod egress;
 pub mod event;
 pub mod health;
 pub mod idempotency;
@@ -18,6 +21,7 @@ pub mod outcome;
 pub mod profile;
 pub mod provider;
 pub mod query;
+pub mod rehearsal;
 pub mod returning;
 pub mod sealing;
 pub mod signing;

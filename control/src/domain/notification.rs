@@ -7,9 +7,10 @@ use super::{
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, EventId, TenantId};
 use serde::{Serialize, Serializer};
+use std::str::FromStr;
 
 /// What happened, by the names that client applications know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventType {
     Activated,
     Failed,
@@ -28,7 +29,35 @@ impl Serialize for EventType {
     }
 }
 
+/// What is sent to try a destination out. Nobody asks for it by name, and no feed holds it.
+pub const TEST_TYPE: &str = "destination.test";
+
+/// A text that names no type of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no type of event")]
+pub struct UnknownType;
+
+impl FromStr for EventType {
+    type Err = UnknownType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownType> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or(UnknownType)
+    }
+}
+
 impl EventType {
+    pub const ALL: [Self; 9] = [
+        Self::Activated,
+        Self::Failed,
+        Self::Expired,
+        Self::NeedsReauth,
+        Self::Recovered,
+        Self::Reauthorized,
+        Self::ReauthorizationFailed,
+        Self::Updated,
+        Self::Deleted,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Activated => "connection.activated",

@@ -3,10 +3,11 @@
 use crate::{
     cause::chain,
     domain::{
-        idempotency::BadKey, query::BadQuery, sealing::BadSeal, start::BadStart,
-        transition::Refused,
+        destination::BadDestination, idempotency::BadKey, query::BadQuery, sealing::BadSeal,
+        start::BadStart, transition::Refused,
     },
     nango::{NangoError, WhyBusy},
+    rehearsal::NotTried,
     store::StoreError,
 };
 use axum::{
@@ -55,6 +56,15 @@ pub enum ApiError {
     BadQuery(#[from] BadQuery),
     #[error(transparent)]
     BadKey(#[from] BadKey),
+    #[error(transparent)]
+    BadDestination(#[from] BadDestination),
+    /// Nothing seals its secrets.
+    #[error("no tenant can have a destination of its own: DATA_ENCRYPTION_KEY is not set")]
+    NoOwnDestinations,
+    #[error("the destination changed")]
+    DestinationChanged,
+    #[error(transparent)]
+    NotTried(#[from] NotTried),
     #[error("the idempotency key was another call's")]
     KeyReused,
     #[error("the call is still carried out")]
@@ -93,9 +103,21 @@ impl ApiError {
             Self::BadQuery(BadQuery::Cursor) => {
                 (StatusCode::BAD_REQUEST, "invalid_cursor", "Invalid cursor")
             }
+            Self::NoOwnDestinations => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "destinations_unavailable",
+                "Destinations unavailable",
+            ),
+            Self::DestinationChanged => {
+                (StatusCode::CONFLICT, "version_conflict", "Version conflict")
+            }
+            Self::NotTried(NotTried::UnderWay) => {
+                (StatusCode::TOO_MANY_REQUESTS, "test_under_way", "Test under way")
+            }
             Self::BadRequest(_)
             | Self::BadStart(_)
             | Self::BadKey(_)
+            | Self::BadDestination(_)
             | Self::BadQuery(
                 BadQuery::Unknown { .. } | BadQuery::Repeated(_) | BadQuery::Value { .. },
             ) => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid request"),
@@ -141,6 +163,7 @@ impl ApiError {
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)
+            | Self::NotTried(NotTried::Unwritable(_))
             | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -152,9 +175,19 @@ impl ApiError {
             | Self::BadStart(_)
             | Self::BadQuery(_)
             | Self::BadKey(_)
+            | Self::BadDestination(_)
             | Self::TooLarge(_)
             | Self::NotJson(_) => {
                 return self.to_string();
+            }
+            Self::NoOwnDestinations => {
+                "This deployment keeps no tenant's secrets. Ask its operator to set DATA_ENCRYPTION_KEY."
+            }
+            Self::DestinationChanged => {
+                "The destination has another version by now. Read it, and say its version."
+            }
+            Self::NotTried(NotTried::UnderWay) => {
+                "This destination is being tried out, or many are. Try again when that is over."
             }
             Self::KeyReused => {
                 "This Idempotency-Key was sent with another method, path or body. Use a new key for a new call."
@@ -193,6 +226,7 @@ impl ApiError {
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)
+            | Self::NotTried(NotTried::Unwritable(_))
             | Self::Panicked => "Tell this service's operator, with the request id.",
         };
         fixed.to_owned()
@@ -220,7 +254,8 @@ impl IntoResponse for ApiError {
         let problem = Problem::new(status.as_u16(), code, title, self.detail());
         let failure = Failure { problem, chain: chain(&self) };
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::KeyInUse) {
+        let is_passing = matches!(self, Self::KeyInUse | Self::NotTried(NotTried::UnderWay));
+        if status == StatusCode::SERVICE_UNAVAILABLE || is_passing {
             response.headers_mut().insert(header::RETRY_AFTER, self.retry_after().into());
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

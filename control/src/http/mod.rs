@@ -4,6 +4,7 @@ mod callback;
 mod caller;
 mod complete;
 mod connections;
+mod destination;
 mod error;
 mod get;
 mod health;
@@ -19,8 +20,14 @@ mod view;
 mod webhook;
 
 use crate::{
-    clock::Clock, config::CallbackMode, domain::provider::Catalogue, hub::Hub, mint::Mint,
-    nango::NangoClient, store::Store,
+    clock::Clock,
+    config::CallbackMode,
+    domain::{egress::Egress, provider::Catalogue, sealing::Sealer},
+    hub::Hub,
+    mint::Mint,
+    nango::NangoClient,
+    rehearsal::Rehearsal,
+    store::Store,
 };
 use axum::{
     Router,
@@ -52,6 +59,11 @@ pub struct AppState {
     pub clock: Clock,
     pub mint: Mint,
     pub hub: Hub,
+    /// Seals tenants' secrets, where a key is set.
+    pub sealer: Option<Sealer>,
+    /// Where tenants' own destinations may be.
+    pub egress: Arc<Egress>,
+    pub rehearsal: Rehearsal,
 }
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
@@ -72,6 +84,11 @@ pub fn router(state: AppState) -> Router {
         )
         .route("/tenants/{tenant}/connections/{id}/check", post(connections::check))
         .route("/tenants/{tenant}/connections/{id}/complete", post(complete::handler))
+        .route(
+            "/tenants/{tenant}/destination",
+            get(destination::get).put(destination::put).delete(destination::delete),
+        )
+        .route("/tenants/{tenant}/destination/test", post(destination::test))
         .route("/providers", get(providers::list))
         // Browsers.
         .route("/oauth/callback", get(callback::handler))

@@ -4,7 +4,7 @@ use super::{Outbox, rest};
 use crate::{
     cause::chain,
     domain::delivery::{NextStep, after_attempt},
-    notifier::{SEND_TIMEOUT, Sent},
+    notifier::{SEND_TIMEOUT, Sent, Target},
     store::{ClaimedDelivery, StoreError, Try},
 };
 use futures::{FutureExt as _, StreamExt as _, future::join_all, stream::FuturesUnordered};
@@ -35,7 +35,9 @@ impl Outbox {
                 }
             };
             let may_be_more = free > 0 && claimed.len() == free;
-            under_way.extend(claimed.into_iter().map(|delivery| self.send_safely(delivery)));
+            under_way.extend(
+                claimed.into_iter().map(|(delivery, target)| self.send_safely(delivery, target)),
+            );
             if !may_be_more {
                 tokio::select! {
                     Some(()) = under_way.next() => {}
@@ -56,21 +58,24 @@ impl Outbox {
             }
             sent = sent.saturating_add(claimed.len());
             // Each is recorded whatever becomes of the others.
-            let recorded = join_all(claimed.iter().map(|delivery| self.send(delivery))).await;
+            let recorded =
+                join_all(claimed.iter().map(|(delivery, target)| self.send(delivery, target)))
+                    .await;
             recorded.into_iter().collect::<Result<(), StoreError>>()?;
         }
     }
 
-    async fn claim_due(&self, limit: usize) -> Result<Vec<ClaimedDelivery>, StoreError> {
+    async fn claim_due(&self, limit: usize) -> Result<Vec<(ClaimedDelivery, Target)>, StoreError> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        self.store.claim_deliveries(self.clock.now(), LEASE, limit).await
+        let claimed = self.store.claim_deliveries(self.clock.now(), LEASE, limit).await?;
+        self.with_targets(claimed).await
     }
 
-    async fn send_safely(&self, delivery: ClaimedDelivery) {
+    async fn send_safely(&self, delivery: ClaimedDelivery, target: Target) {
         let id = delivery.id;
-        match AssertUnwindSafe(self.send(&delivery)).catch_unwind().await {
+        match AssertUnwindSafe(self.send(&delivery, &target)).catch_unwind().await {
             Ok(Ok(())) => {}
             // It was sent, perhaps taken, and not recorded: when its lease ends it is sent again.
             Ok(Err(error)) => {
@@ -81,10 +86,10 @@ impl Outbox {
         }
     }
 
-    async fn send(&self, delivery: &ClaimedDelivery) -> Result<(), StoreError> {
+    async fn send(&self, delivery: &ClaimedDelivery, target: &Target) -> Result<(), StoreError> {
         let started_at = self.clock.now();
-        let Sent { outcome, detail } =
-            self.notifier.send(delivery.event, &delivery.body, started_at).await;
+        let Sent { outcome, detail, answer: _ } =
+            self.notifier.send(target, delivery.event, &delivery.body, started_at).await;
         let ended_at = self.clock.now();
         let next = after_attempt(delivery.tries, outcome, self.mint.jitter());
         let duration = ended_at.signed_duration_since(started_at).to_std().unwrap_or_default();

@@ -12,6 +12,7 @@ mod listed;
 mod receipts;
 mod retention;
 mod sweep;
+mod targets;
 
 use crate::{
     cause::chain,

@@ -9,7 +9,8 @@ use sqlx::{Postgres, Transaction};
 /// One line of the trail, but for its detail.
 pub(super) struct AuditLine<'a> {
     pub(super) tenant: &'a TenantId,
-    pub(super) connection: ConnectionId,
+    /// Nothing, where it is the tenant's.
+    pub(super) connection: Option<ConnectionId>,
     pub(super) actor: &'a Actor,
     pub(super) action: AuditAction,
     pub(super) request_id: Option<String>,
@@ -33,7 +34,7 @@ impl Store {
         .bind(at)
         .bind(actor.to_string())
         .bind(action.as_str())
-        .bind(connection.as_uuid())
+        .bind(connection.map(ConnectionId::as_uuid))
         .bind(request_id)
         .bind(detail)
         .execute(&mut **tx)

@@ -223,7 +223,7 @@ impl Store {
         open_attempt(&mut tx, (tenant, id), &attempt, at).await?;
         let audit = AuditLine {
             tenant,
-            connection: id,
+            connection: Some(id),
             actor: &actor,
             action: AuditAction::Started,
             request_id,

@@ -320,7 +320,10 @@ impl TestApp {
         }
         let changes = self.count("SELECT coalesce(sum(version), 0)::bigint FROM connections").await;
         let lines = self
-            .count("SELECT count(*) FROM audit_events WHERE action <> 'connection.extra_found'")
+            .count(
+                "SELECT count(*) FROM audit_events
+                 WHERE action LIKE 'connection.%' AND action <> 'connection.extra_found'",
+            )
             .await;
         assert_eq!(changes, lines, "every change leaves one audit line");
         self.is_finished = true;

@@ -1,7 +1,13 @@
 //! No tenant meets another.
 
-use crate::support::{TestApp, caller};
-use axum::{body::Body, http::StatusCode};
+use crate::{
+    destination::call,
+    support::{TestApp, caller},
+};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use contract::action::Action;
 use serde_json::json;
 use sqlx::PgPool;
@@ -36,13 +42,15 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
         .header("idempotency-key", "k");
     let body = Body::from(json!({"sub": "u", "provider": "github"}).to_string());
     assert_eq!(app.send_raw(with_key.body(body).unwrap()).await.status, StatusCode::CREATED);
+    let own = json!({"url": "https://app.example/"});
+    assert_eq!(call(&app, "acme", Method::PUT, &own).await.status, StatusCode::OK);
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations'",
     )
     .fetch_all(&pool)
     .await
     .unwrap();
-    assert_eq!(tables.len(), 12, "{tables:?}");
+    assert_eq!(tables.len(), 13, "{tables:?}");
     for table in tables {
         for (tenant, sees_rows) in [("acme", true), ("rival", false), ("", false)] {
             let mut tx = pool.begin().await.unwrap();
@@ -64,6 +72,7 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
             }
         }
     }
+    call(&app, "acme", Method::DELETE, &json!(null)).await;
     app.finish().await;
 }
 

@@ -5,6 +5,7 @@ mod debian;
 mod envoy;
 mod pip;
 mod postgres;
+pub mod standard_webhooks;
 mod wasm;
 
 use anyhow::Context as _;

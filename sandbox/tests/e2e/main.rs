@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod metrics;
 mod module;
+mod notifications;
 mod random;
 mod raw;
 mod rotation;
