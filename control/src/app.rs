@@ -2,6 +2,7 @@
 
 use crate::{
     budget::Budget,
+    cause::chain,
     clock::Clock,
     config::Config,
     doctor,
@@ -11,6 +12,7 @@ use crate::{
     nango::NangoClient,
     notifier::Notifier,
     outbox::Outbox,
+    rehearsal::Rehearsal,
     store::Store,
     tls,
 };
@@ -42,7 +44,7 @@ struct App {
     hub: Hub,
     clock: Clock,
     store: Store,
-    tls: Option<rustls::ServerConfig>,
+    identity: Option<Arc<tls::Watched>>,
     listen: SocketAddr,
     admin_listen: SocketAddr,
 }
@@ -50,12 +52,13 @@ struct App {
 /// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
 /// answered to the end.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let App { router, admin_router, outbox, hub, clock, store, tls, listen, admin_listen } =
+    let App { router, admin_router, outbox, hub, clock, store, identity, listen, admin_listen } =
         App::build(config, stop.clone())?;
+    let tls = identity.as_ref().map(|identity| server_tls(identity)).transpose()?;
     let handle = Handle::new();
     let admin_handle = Handle::new();
     let serving = async {
-        let served = serve(listen, tls, router, handle.clone()).await;
+        let served = serve(listen, tls.clone(), router, handle.clone()).await;
         // A port that cannot be had ends the service; half of one serves nobody.
         stop.cancel();
         served
@@ -73,8 +76,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         }
     };
     let all_but_probes = async {
-        let (served, (), (), (), (), ()) = tokio::join!(
+        let (served, (), (), (), (), (), ()) = tokio::join!(
             serving,
+            keep_identity(identity.as_ref(), tls.as_ref(), &stop),
             stopping,
             working,
             warning,
@@ -95,6 +99,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
 }
 
 impl App {
+    #[expect(clippy::too_many_lines, reason = "it is one list of what is built from what")]
     fn build(config: Config, stop: CancellationToken) -> Result<Self, AppError> {
         let Config {
             log: _,
@@ -110,6 +115,7 @@ impl App {
             callbacks,
             retention,
             schedule,
+            sealer,
         } = config;
         warn_of_plain_hop(mtls.is_none());
         let clock = Clock::system();
@@ -119,11 +125,18 @@ impl App {
         let budget = Arc::new(Budget::new(store.clone(), limit, clock.clone(), mint.clone()));
         let nango = NangoClient::new(nango, Some(budget), clock.clone(), mint.clone());
         let nango = Arc::new(nango.map_err(AppError::Nango)?);
-        let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
+        let identity = mtls.map(tls::Watched::open).transpose()?.map(Arc::new);
+        let egress = Arc::new(notifications.egress.clone());
+        let notifier = Arc::new(Notifier::new(notifications, identity.clone()));
         let catalogue = Arc::new(catalogue);
         let hub = Hub::new(stop.clone());
-        let probed =
-            Probed { store: store.clone(), nango: Arc::clone(&nango), clock: clock.clone(), stop };
+        let probed = Probed {
+            store: store.clone(),
+            nango: Arc::clone(&nango),
+            clock: clock.clone(),
+            identity: identity.clone(),
+            stop,
+        };
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&nango),
@@ -133,6 +146,9 @@ impl App {
             clock: clock.clone(),
             mint: mint.clone(),
             hub: hub.clone(),
+            sealer,
+            egress,
+            rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint.clone()),
         };
         Ok(Self {
             router: http::router(state),
@@ -153,7 +169,7 @@ impl App {
             hub,
             clock,
             store,
-            tls: mtls.as_ref().map(tls::server).transpose()?,
+            identity,
             listen,
             admin_listen,
         })
@@ -182,18 +198,44 @@ async fn say_when_listening(handle: &Handle<SocketAddr>) {
     }
 }
 
+fn server_tls(identity: &tls::Watched) -> Result<RustlsConfig, tls::Unusable> {
+    identity.current().server().map(|server| RustlsConfig::from_config(Arc::new(server)))
+}
+
+/// Looks at the certificate files until the end; the server takes over what is new.
+async fn keep_identity(
+    identity: Option<&Arc<tls::Watched>>,
+    server: Option<&RustlsConfig>,
+    stop: &CancellationToken,
+) {
+    let (Some(identity), Some(server)) = (identity, server) else { return };
+    let mut renewed = identity.follow();
+    let follow = async {
+        while renewed.changed().await.is_ok() {
+            let current = Arc::clone(&renewed.borrow_and_update());
+            match current.server() {
+                Ok(config) => server.reload_from_config(Arc::new(config)),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "the server keeps its certificate");
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = Arc::clone(identity).run(stop.clone()) => {}
+        () = follow => {}
+    }
+}
+
 async fn serve(
     address: SocketAddr,
-    tls: Option<rustls::ServerConfig>,
+    tls: Option<RustlsConfig>,
     router: Router,
     handle: Handle<SocketAddr>,
 ) -> Result<(), AppError> {
     let service = router.into_make_service();
     let served = match tls {
-        Some(tls) => {
-            let tls = RustlsConfig::from_config(Arc::new(tls));
-            axum_server::bind_rustls(address, tls).handle(handle).serve(service).await
-        }
+        Some(tls) => axum_server::bind_rustls(address, tls).handle(handle).serve(service).await,
         None => axum_server::bind(address).handle(handle).serve(service).await,
     };
     served.map_err(|error| AppError::Serve(error, address))

@@ -24,6 +24,7 @@ pub mod mint;
 pub mod nango;
 pub mod notifier;
 pub mod outbox;
+pub mod rehearsal;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

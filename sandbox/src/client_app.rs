@@ -7,13 +7,14 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     routing::post,
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use reqwest::{Certificate, Client, Identity};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -35,11 +36,19 @@ pub enum Mood {
     Refuses,
 }
 
+/// What came, to the byte, whether it was taken or not.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
 struct Shared {
     webhook: standardwebhooks::Webhook,
     mood: Mutex<Mood>,
     taken: Mutex<Vec<Notified>>,
     refused: Mutex<usize>,
+    received: Mutex<Vec<Received>>,
 }
 
 /// A running client application. It ends when this is dropped.
@@ -64,6 +73,7 @@ impl ClientApp {
             mood: Mutex::default(),
             taken: Mutex::default(),
             refused: Mutex::default(),
+            received: Mutex::default(),
         });
         let router = Router::new()
             .route("/webhooks/connections", post(take))
@@ -91,6 +101,11 @@ impl ClientApp {
 
     pub fn notified(&self) -> Vec<Notified> {
         lock(&self.shared.taken).clone()
+    }
+
+    /// Everything that came.
+    pub fn received(&self) -> Vec<Received> {
+        lock(&self.shared.received).clone()
     }
 
     /// How many tries were refused.
@@ -126,6 +141,11 @@ pub fn client_as(pki: &Pki, pem: Option<&str>) -> anyhow::Result<Client> {
 
 /// What every receiver should do: verify the signature over the exact bytes, and answer soon.
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    lock(&shared.received).push(Received {
+        headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    });
     if shared.webhook.verify(&body, &headers).is_err() {
         return StatusCode::UNAUTHORIZED;
     }

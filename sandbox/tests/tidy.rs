@@ -65,7 +65,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["sqlx", "axum", "reqwest", "crate::http", "crate::nango", "crate::outbox"],
     ),
     (
-        "control/src/notifier.rs",
+        "control/src/notifier",
+        &["sqlx", "axum", "crate::http", "crate::nango", "crate::outbox", "crate::store"],
+    ),
+    // The one way from a request to a receiver. It keeps nothing, and reads no row.
+    (
+        "control/src/rehearsal.rs",
+        &["sqlx", "axum", "crate::http", "crate::nango", "crate::outbox", "crate::store"],
+    ),
+    (
+        "control/src/tls",
         &["sqlx", "axum", "crate::http", "crate::nango", "crate::outbox", "crate::store"],
     ),
     // It wakes, and shows nothing.

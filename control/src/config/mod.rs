@@ -5,8 +5,8 @@ mod read;
 mod settings;
 
 use crate::domain::{
-    budget::CallsPerMinute, delivery::Schedule, provider::Catalogue, retention::Retention,
-    returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+    budget::CallsPerMinute, delivery::Schedule, egress::Egress, provider::Catalogue,
+    retention::Retention, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
 };
 use contract::keys::KeyRing;
 use secrecy::SecretString;
@@ -42,6 +42,8 @@ pub struct Config {
     pub retention: Retention,
     /// The waits between the tries of a delivery.
     pub schedule: Schedule,
+    /// Seals what must be kept secret; without it no tenant has a destination of its own.
+    pub sealer: Option<Sealer>,
 }
 
 /// Who finishes a callback.
@@ -101,6 +103,10 @@ pub struct NotificationConfig {
     pub destination: Url,
     /// All of them sign, so that receivers can change over while either is valid.
     pub secrets: Vec<SigningSecret>,
+    /// Where tenants' own destinations may be.
+    pub egress: Egress,
+    /// Opens their secrets.
+    pub sealer: Option<Sealer>,
 }
 
 #[cfg(test)]
@@ -227,9 +233,38 @@ mod tests {
             ("NOTIFICATION_SIGNING_SECRET", "0123456789abcdef0123456789abcdef"),
             ("NOTIFICATION_SIGNING_SECRET", "whsec_0123456789abcdef"),
             ("GITHUB_INTEGRATION_KEY", "git/hub"),
+            ("DATA_ENCRYPTION_KEY", "short"),
+            ("NOTIFICATION_ALLOWED_NETWORKS", "10.0.0.0/8,localhost"),
+            ("NOTIFICATION_ALLOWED_PORTS", "443,https"),
         ] {
             check_refused(&with(&[(name, value)]), &[name]);
         }
+    }
+
+    #[test]
+    fn tenants_may_use_the_port_of_https_and_the_operators_unless_others_are_said() {
+        let ports = |changes: &[(&str, &str)]| {
+            read(&with(changes)).unwrap().notifications.egress.ports().collect::<Vec<u16>>()
+        };
+        assert_eq!(ports(&[]), [443]);
+        assert_eq!(ports(&[("CLIENT_API_URL", "https://app.example:8443")]), [443, 8443]);
+        let said = ("NOTIFICATION_ALLOWED_PORTS", "8080");
+        assert_eq!(ports(&[("CLIENT_API_URL", "https://app.example:8443"), said]), [8080]);
+        let egress = |text| {
+            let networks = [("NOTIFICATION_ALLOWED_NETWORKS", text)];
+            read(&with(&networks)).unwrap().notifications.egress
+        };
+        assert!(egress("10.0.0.0/8").is_named("10.1.2.3".parse().unwrap()));
+        assert!(!egress("").names_networks());
+    }
+
+    #[test]
+    fn what_must_be_kept_secret_needs_a_key_that_is_set() {
+        assert!(read(&complete()).unwrap().sealer.is_none());
+        let key = ("DATA_ENCRYPTION_KEY", "0123456789abcdef");
+        let config = read(&with(&[key])).unwrap();
+        assert!(config.sealer.is_some() && config.notifications.sealer.is_some());
+        check_refused(&with(&[("OAUTH_CALLBACK", "complete")]), &["DATA_ENCRYPTION_KEY"]);
     }
 
     #[test]

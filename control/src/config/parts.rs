@@ -2,10 +2,10 @@
 
 use super::{
     Config, Database, Environment, InvalidConfig, MtlsFiles, NangoConfig, ReadFile,
-    read::{read_catalogue, read_database, read_log, read_mtls, read_nango},
+    read::{read_catalogue, read_database, read_egress, read_log, read_mtls, read_nango},
     settings::Settings,
 };
-use crate::domain::provider::Catalogue;
+use crate::domain::{egress::Egress, provider::Catalogue};
 use contract::keys::KeyRing;
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ pub struct Parts {
     pub database: Option<Database>,
     pub nango: Option<NangoConfig>,
     pub catalogue: Catalogue,
+    pub egress: Option<Egress>,
+    pub has_data_key: bool,
 }
 
 /// Reads what can be read. The problems are those of [`Config::read`], so that none is forgotten here.
@@ -38,5 +40,7 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
         database: read_database(&mut settings),
         nango: read_nango(&mut settings),
         catalogue: read_catalogue(&mut settings, environment),
+        egress: read_egress(&mut settings),
+        has_data_key: settings.has("DATA_ENCRYPTION_KEY"),
     }
 }

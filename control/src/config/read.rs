@@ -9,6 +9,7 @@ use crate::{
     domain::{
         delivery::Schedule,
         description::Descriptions,
+        egress::Egress,
         provider::Catalogue,
         retention::{DAYS_MAX, DELIVERIES_DAYS_MIN, EVENTS_DAYS_MIN, Retention},
         returning::AllowedOrigins,
@@ -18,7 +19,7 @@ use crate::{
     tls,
 };
 use sqlx::postgres::PgConnectOptions;
-use std::{io, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, path::Path, time::Duration};
 use url::Url;
 
 /// Nango answers in milliseconds when it is well.
@@ -36,10 +37,11 @@ impl Config {
         let mtls = read_mtls(&mut settings);
         let nango = read_nango(&mut settings);
         let catalogue = read_catalogue(&mut settings, environment);
-        let notifications = read_notifications(&mut settings);
+        let sealer = read_sealer(&mut settings);
+        let notifications = read_notifications(&mut settings, sealer.clone());
         let may_change_account =
             settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
-        let callbacks = read_callbacks(&mut settings);
+        let callbacks = read_callbacks(&mut settings, sealer.clone());
         let retention = read_retention(&mut settings);
         let schedule = read_schedule(&mut settings);
         let read = || {
@@ -58,6 +60,7 @@ impl Config {
                 callbacks: callbacks?,
                 retention: retention?,
                 schedule: schedule?,
+                sealer,
             })
         };
         let config = read();
@@ -158,7 +161,20 @@ fn read_retention(settings: &mut Settings<'_>) -> Option<Retention> {
     Retention::of_days(events?, deliveries?)
 }
 
-fn read_callbacks(settings: &mut Settings<'_>) -> Option<CallbackMode> {
+/// Nothing, where no key is set.
+fn read_sealer(settings: &mut Settings<'_>) -> Option<Sealer> {
+    const NAME: &str = "DATA_ENCRYPTION_KEY";
+    if !settings.has(NAME) {
+        return None;
+    }
+    let sealer = Sealer::new(&settings.keys(NAME)?);
+    if sealer.is_err() {
+        settings.refuse(NAME, "is unusable");
+    }
+    sealer.ok()
+}
+
+fn read_callbacks(settings: &mut Settings<'_>, sealer: Option<Sealer>) -> Option<CallbackMode> {
     let completes = settings.choose("OAUTH_CALLBACK", &[("redirect", false), ("complete", true)]);
     let origins = settings.optional("ALLOWED_ORIGINS").map(AllowedOrigins::read);
     let Some(origins) = origins.unwrap_or_else(|| Some(AllowedOrigins::default())) else {
@@ -171,11 +187,11 @@ fn read_callbacks(settings: &mut Settings<'_>) -> Option<CallbackMode> {
     if !completes? {
         return Some(CallbackMode::Redirect);
     }
-    let sealer = Sealer::new(&settings.keys("DATA_ENCRYPTION_KEY")?);
-    if sealer.is_err() {
-        settings.refuse("DATA_ENCRYPTION_KEY", "is unusable");
+    if sealer.is_none() && !settings.has("DATA_ENCRYPTION_KEY") {
+        // It says what is missing.
+        settings.keys("DATA_ENCRYPTION_KEY")?;
     }
-    Some(CallbackMode::Complete { sealer: sealer.ok()?, origins })
+    Some(CallbackMode::Complete { sealer: sealer?, origins })
 }
 
 pub(super) fn read_catalogue(settings: &mut Settings<'_>, environment: &Environment) -> Catalogue {
@@ -209,7 +225,35 @@ fn read_schedule(settings: &mut Settings<'_>) -> Option<Schedule> {
     schedule.ok()
 }
 
-fn read_notifications(settings: &mut Settings<'_>) -> Option<NotificationConfig> {
+/// Where tenants' own destinations may be. The operator's own, `CLIENT_API_URL`, may be anywhere.
+pub(super) fn read_egress(settings: &mut Settings<'_>) -> Option<Egress> {
+    const NETWORKS: &str = "NOTIFICATION_ALLOWED_NETWORKS";
+    const PORTS: &str = "NOTIFICATION_ALLOWED_PORTS";
+    let networks = settings.optional(NETWORKS).map_or(Some(Vec::new()), Egress::read_networks);
+    if networks.is_none() {
+        let mend = "is malformed; set it to networks such as 10.0.0.0/8,fd00::/8";
+        settings.refuse(NETWORKS, mend);
+    }
+    let ports = match settings.optional(PORTS) {
+        Some(text) => Egress::read_ports(text),
+        None => {
+            let client_api = settings.optional("CLIENT_API_URL");
+            let url = client_api.and_then(|text| Url::parse(text).ok());
+            let port = url.and_then(|url| url.port_or_known_default());
+            Some([443].into_iter().chain(port).collect::<BTreeSet<u16>>())
+        }
+    };
+    if ports.is_none() {
+        settings.refuse(PORTS, "is malformed; set it to ports such as 443,8443");
+    }
+    Some(Egress::new(networks?, ports?))
+}
+
+fn read_notifications(
+    settings: &mut Settings<'_>,
+    sealer: Option<Sealer>,
+) -> Option<NotificationConfig> {
+    let egress = read_egress(settings);
     let client_api_url = settings.url("CLIENT_API_URL", None);
     let keys = settings.keys("NOTIFICATION_SIGNING_SECRET");
     let secrets = keys?.iter().map(SigningSecret::read).collect::<Result<Vec<_>, _>>();
@@ -224,5 +268,5 @@ fn read_notifications(settings: &mut Settings<'_>) -> Option<NotificationConfig>
     if let Ok(mut path) = destination.path_segments_mut() {
         path.pop_if_empty().extend(["webhooks", "connections"]);
     }
-    Some(NotificationConfig { destination, secrets: secrets? })
+    Some(NotificationConfig { destination, secrets: secrets?, egress: egress?, sealer })
 }

@@ -2,7 +2,10 @@
 
 use super::finding::Finding;
 use crate::{
-    domain::health::{BACKLOG_AGE_MAX, Backlog},
+    domain::{
+        egress::Egress,
+        health::{BACKLOG_AGE_MAX, Backlog},
+    },
     tls::Life,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,6 +50,33 @@ pub(super) fn public_url(callback_url: &Url, is_production: bool) -> Finding {
     }
 }
 
+pub(super) fn data_key(is_set: bool) -> Finding {
+    const NAME: &str = "DATA_ENCRYPTION_KEY";
+    let seen = if is_set {
+        "seals what is kept secret"
+    } else {
+        "not set: no tenant can have a destination of its own"
+    };
+    Finding::ok(NAME, seen)
+}
+
+/// What tenants' own destinations may reach besides the public.
+pub(super) fn networks(egress: &Egress) -> Finding {
+    const NAME: &str = "NOTIFICATION_ALLOWED_NETWORKS";
+    let dangerous: Vec<String> = egress.dangerous().map(ToString::to_string).collect();
+    if !dangerous.is_empty() {
+        let dangerous = dangerous.join(", ");
+        let seen = format!("{dangerous}: tenants reach this host itself, or a cloud's metadata");
+        return Finding::warn(NAME, seen, "name the receivers' networks only");
+    }
+    let seen = if egress.names_networks() {
+        "tenants reach the public and the networks that are named"
+    } else {
+        "none: tenants' own destinations must be public"
+    };
+    Finding::ok(NAME, seen)
+}
+
 pub(super) fn no_mtls(is_production: bool) -> Option<Finding> {
     is_production.then(|| {
         Finding::warn(
@@ -69,7 +99,7 @@ pub(super) fn certificates(
     lives: Result<Vec<Life>, String>,
     at: DateTime<Utc>,
 ) -> Finding {
-    const RENEW: &str = "renew it; this service reads it when it starts";
+    const RENEW: &str = "renew it; this service takes it over within seconds";
     let lives = match lives {
         Ok(lives) => lives,
         Err(why) => return Finding::fail(name, why, "set it to a PEM file of X.509 certificates"),
@@ -187,6 +217,15 @@ mod tests {
         assert_eq!(judge("http://localhost/oauth/callback", false), Status::Ok);
         assert_eq!(no_mtls(true).unwrap().status, Status::Warn);
         assert_eq!(no_mtls(false), None);
+    }
+
+    #[test]
+    fn tenants_are_not_let_to_this_host_or_to_metadata_unsaid() {
+        let judge = |text| {
+            networks(&Egress::new(Egress::read_networks(text).unwrap(), [443].into())).status
+        };
+        assert_eq!([judge(""), judge("10.0.0.0/8")], [Status::Ok, Status::Ok]);
+        assert_eq!([judge("0.0.0.0/0"), judge("10.0.0.0/8,::1")], [Status::Warn, Status::Warn]);
     }
 
     #[test]

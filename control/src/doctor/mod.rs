@@ -24,14 +24,27 @@ pub use finding::{Finding, Report, Status};
 /// Looks at settings, files, database and Nango. It changes nothing but for sessions at Nango that expire
 /// unused, and costs some ten calls, and two for each provider.
 pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: &Clock) -> Report {
-    let Parts { problems, is_production, assertion_keys, mtls, database, nango, catalogue } =
-        config::read_parts(environment, read_file);
+    let Parts {
+        problems,
+        is_production,
+        assertion_keys,
+        mtls,
+        database,
+        nango,
+        catalogue,
+        egress,
+        has_data_key,
+    } = config::read_parts(environment, read_file);
     let mut findings = local::settings(&problems);
     if let Some(keys) = &assertion_keys {
         findings.push(local::assertion_keys(keys.iter().count()));
     }
     if let Some(nango) = &nango {
         findings.push(local::public_url(&nango.callback_url, is_production));
+    }
+    findings.push(local::data_key(has_data_key));
+    if let Some(egress) = &egress {
+        findings.push(local::networks(egress));
     }
     findings.extend(examine_certificates(mtls.as_ref(), read_file, is_production, clock));
     if let Some(database) = database {

@@ -1,22 +1,46 @@
-//! What is kept of a receiver's answer: how it begins, as a text that is safe to keep and to show.
+//! What a receiver's answer says: when to come back, and its first bytes in a form that is safe to show.
 
-/// How many bytes of an answer are read and kept.
-pub const ANSWER_BYTES_MAX: usize = 4096;
+use chrono::{DateTime, Utc};
+use std::time::Duration;
 
-/// The beginning of an answer as text, in no more bytes than are read of it; nothing, if it is empty.
-pub fn kept(bytes: &[u8]) -> Option<String> {
-    let begin = bytes.get(..ANSWER_BYTES_MAX).unwrap_or(bytes);
-    let mut text = String::with_capacity(begin.len());
-    for character in String::from_utf8_lossy(begin).chars() {
-        // PostgreSQL takes no NUL, and a terminal must not be told what to do.
-        let is_safe = !character.is_control() || matches!(character, '\n' | '\t');
-        let shown = if is_safe { character } else { char::REPLACEMENT_CHARACTER };
-        if text.len().saturating_add(shown.len_utf8()) > ANSWER_BYTES_MAX {
+/// How much of an answer is read and kept.
+pub const KEPT_BYTES_MAX: usize = 4096;
+
+/// `Retry-After`, in seconds or as a date. A date that is over asks for no wait.
+pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return value.parse().ok().map(Duration::from_secs);
+    }
+    let at = DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?);
+    Some(at.signed_duration_since(now).to_std().unwrap_or_default())
+}
+
+/// The first bytes as text. What could move a terminal's cursor, turn a line around or end a text in a
+/// database is shown as a replacement.
+pub fn text(bytes: &[u8]) -> String {
+    let kept = bytes.get(..KEPT_BYTES_MAX).unwrap_or(bytes);
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(kept).chars().map(safe) {
+        // A replacement is longer than what it replaces.
+        if text.len().saturating_add(character.len_utf8()) > KEPT_BYTES_MAX {
             break;
         }
-        text.push(shown);
+        text.push(character);
     }
-    (!text.is_empty()).then_some(text)
+    text
+}
+
+fn safe(character: char) -> char {
+    match character {
+        '\n' | '\t' => character,
+        // Marks, embeddings, overrides and isolates of the writing direction.
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        other if other.is_control() => char::REPLACEMENT_CHARACTER,
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -24,38 +48,43 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(bytes: &[u8], expected: Option<&str>) {
-        assert_eq!(kept(bytes).as_deref(), expected, "{bytes:?}");
+    fn check(value: &str, expected: Option<u64>) {
+        let now = DateTime::from_timestamp(784_111_777, 0).unwrap();
+        assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
     }
 
     #[test]
-    fn a_text_is_kept_as_it_is() {
-        check(b"", None);
-        check("{\"error\":\n\t\"né\"}".as_bytes(), Some("{\"error\":\n\t\"né\"}"));
+    fn a_receiver_says_when_to_come_back_in_seconds_or_by_a_date() {
+        check("0", Some(0));
+        check(" 120 ", Some(120));
+        // The three forms of RFC 9110, section 5.6.7, a minute after `now`.
+        check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
+        check("Sunday, 06-Nov-94 08:50:37 GMT", Some(60));
+        check("Sun Nov  6 08:50:37 1994", Some(60));
+        check("Sun, 06 Nov 1994 08:49:36 GMT", Some(0));
     }
 
     #[test]
-    fn what_is_no_text_is_replaced() {
-        check(b"a\0b\x1b[2Jc\r\x7f", Some("a\u{fffd}b\u{fffd}[2Jc\u{fffd}\u{fffd}"));
-        check(b"\xff", Some("\u{fffd}"));
-        check("\u{9b}2J".as_bytes(), Some("\u{fffd}2J"));
-    }
-
-    #[test]
-    fn a_long_answer_is_cut_between_two_characters() {
-        assert_eq!(kept(&[b'a'; 9000]).unwrap().len(), ANSWER_BYTES_MAX);
-        let long = "é".repeat(4000);
-        let cut = kept(format!("a{long}").as_bytes()).unwrap();
-        assert!(cut.len() <= ANSWER_BYTES_MAX && cut.starts_with("aéé"), "{}", cut.len());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn whatever_is_kept_is_short_and_safe(bytes: Vec<u8>) {
-            let text = kept(&bytes).unwrap_or_default();
-            proptest::prop_assert!(text.len() <= ANSWER_BYTES_MAX);
-            let is_unsafe = |character: char| character.is_control() && !"\n\t".contains(character);
-            proptest::prop_assert!(!text.contains(is_unsafe));
+    fn what_says_no_time_is_no_wish() {
+        for value in ["", "-1", "+1", "1.5", "soon", "1e3", "99999999999999999999", "120, 60"] {
+            check(value, None);
         }
+    }
+
+    #[test]
+    fn an_answer_is_kept_as_text_that_harms_nobody() {
+        assert_eq!(text(b"{\"ok\":true}\n\ttab"), "{\"ok\":true}\n\ttab");
+        assert_eq!(text("gr\u{fc}\u{df}".as_bytes()), "gr\u{fc}\u{df}");
+        assert_eq!(text(b"a\0b\x1b[2Jc\r\x7f"), "a\u{fffd}b\u{fffd}[2Jc\u{fffd}\u{fffd}");
+        assert_eq!(text("a\u{202e}b\u{85}".as_bytes()), "a\u{fffd}b\u{fffd}");
+        assert_eq!(text(&[b'a', 0xff, b'b']), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_its_bound() {
+        assert_eq!(text(&[b'a'; 5000]).len(), KEPT_BYTES_MAX);
+        // Each of these bytes becomes three.
+        assert_eq!(text(&[0xff; 5000]).len(), KEPT_BYTES_MAX / 3 * 3);
+        assert_eq!(text("\u{fc}".repeat(5000).as_bytes()).len(), KEPT_BYTES_MAX);
     }
 }

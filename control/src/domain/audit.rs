@@ -53,6 +53,8 @@ pub enum AuditAction {
     /// It was put again.
     DestinationRestarted,
     RedeliveryAsked,
+    DestinationSet,
+    DestinationRemoved,
 }
 
 impl AuditAction {
@@ -79,6 +81,8 @@ impl AuditAction {
             Self::DestinationStopped => "destination.stopped",
             Self::DestinationRestarted => "destination.restarted",
             Self::RedeliveryAsked => "delivery.redelivery_asked",
+            Self::DestinationSet => "destination.set",
+            Self::DestinationRemoved => "destination.removed",
         }
     }
 }

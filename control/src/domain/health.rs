@@ -36,6 +36,25 @@ pub enum Vault {
     },
 }
 
+/// Our certificate, as it serves now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    pub from: DateTime<Utc>,
+    pub until: DateTime<Utc>,
+    /// Why the files as they are now are not used.
+    pub trouble: Option<String>,
+}
+
+impl Certificate {
+    /// A certificate is renewed when a third of its life is left, as a rule; with less than a fifth it was
+    /// not.
+    pub fn is_late(&self, at: DateTime<Utc>) -> bool {
+        let whole = self.until.signed_duration_since(self.from);
+        let left = self.until.signed_duration_since(at);
+        left < whole.checked_div(5).unwrap_or(whole)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -65,6 +84,18 @@ pub struct Checks {
     backlog: Option<Ages>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nango: Option<Check>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateCheck>,
+}
+
+/// How long our certificate serves.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CertificateCheck {
+    status: Status,
+    days_left: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -106,16 +137,34 @@ impl Health {
                 (Check::new(Status::Ok), Some(Check::new(Status::Ok)), Some(ages))
             }
         };
-        let checks = Checks { database: Some(database), migrations, backlog, nango };
+        let checks =
+            Checks { database: Some(database), migrations, backlog, nango, certificate: None };
         Self { status: checks.worst(), checks }
+    }
+
+    /// Adds what is known of our certificate. One that is late is no reason to take an instance out: the
+    /// others have the same.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: &Certificate, at: DateTime<Utc>) -> Self {
+        let is_well = certificate.trouble.is_none() && !certificate.is_late(at);
+        self.checks.certificate = Some(CertificateCheck {
+            status: if is_well { Status::Ok } else { Status::Degraded },
+            days_left: certificate.until.signed_duration_since(at).num_days(),
+            detail: certificate.trouble.clone(),
+        });
+        Self { status: self.status.max(self.checks.worst()), ..self }
     }
 }
 
 impl Checks {
     fn worst(&self) -> Status {
-        let Self { database, migrations, backlog, nango } = self;
+        let Self { database, migrations, backlog, nango, certificate } = self;
         let checks = [database, migrations, nango].into_iter().flatten().map(|check| check.status);
-        checks.chain(backlog.as_ref().map(|ages| ages.status)).max().unwrap_or(Status::Ok)
+        let others = [
+            backlog.as_ref().map(|ages| ages.status),
+            certificate.as_ref().map(|certificate| certificate.status),
+        ];
+        checks.chain(others.into_iter().flatten()).max().unwrap_or(Status::Ok)
     }
 }
 
@@ -195,5 +244,23 @@ mod tests {
         check(waiting(-5), Vault::Answers, Status::Ok);
         check(waiting(60), Vault::Answers, Status::Ok);
         check(waiting(61), Vault::Answers, Status::Degraded);
+    }
+
+    #[test]
+    fn a_certificate_that_was_not_renewed_is_said_and_takes_nobody_out() {
+        let day = |day: i64| {
+            let today = DateTime::from_timestamp(1_795_340_000, 0).unwrap();
+            today.checked_add_signed(TimeDelta::days(day)).unwrap()
+        };
+        let judge = |from, until, trouble: Option<&str>| {
+            let trouble = trouble.map(str::to_owned);
+            let certificate = Certificate { from: day(from), until: day(until), trouble };
+            let health = Health::of(Database::Ready(Backlog::default()), Vault::Answers, day(0));
+            health.with_certificate(&certificate, day(0)).status
+        };
+        assert_eq!(judge(-10, 80, None), Status::Ok);
+        assert_eq!(judge(-80, 10, None), Status::Degraded);
+        assert_eq!(judge(-80, -1, None), Status::Degraded);
+        assert_eq!(judge(-10, 80, Some("the key is another's")), Status::Degraded);
     }
 }

@@ -7,6 +7,7 @@ use super::{
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, EventId, TenantId};
 use serde::{Serialize, Serializer};
+use std::str::FromStr;
 
 /// What happened, by the names that client applications know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,22 @@ impl Serialize for EventType {
     }
 }
 
+/// What is sent to try a destination out. Nobody asks for it by name, and no feed holds it.
+pub const TEST_TYPE: &str = "destination.test";
+
+/// A text that names no type of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no type of event")]
+pub struct UnknownType;
+
+impl FromStr for EventType {
+    type Err = UnknownType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownType> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or(UnknownType)
+    }
+}
+
 impl EventType {
     pub const ALL: [Self; 9] = [
         Self::Activated,
@@ -40,10 +57,6 @@ impl EventType {
         Self::Updated,
         Self::Deleted,
     ];
-
-    pub fn read(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|r#type| r#type.as_str() == text)
-    }
 
     pub const fn as_str(self) -> &'static str {
         match self {

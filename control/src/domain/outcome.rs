@@ -16,7 +16,7 @@ pub enum Outcome {
 /// Why no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// Our certificate, its key or a CA that we keep cannot be used.
+    /// Our certificate, its key, a CA or a sealed secret that we keep cannot be used.
     OurIdentity,
     /// Our resolver does not answer; a name that it says is none is [`Self::NoSuchName`].
     OurResolver,

@@ -78,8 +78,10 @@ impl Redelivery {
         let status =
             request.status.as_deref().map(|text| Ended::read(text).ok_or(BadRedelivery::Status));
         let types = request.types.as_deref().map(|types| {
-            let types =
-                types.iter().map(|text| EventType::read(text)).collect::<Option<BTreeSet<_>>>();
+            let types = types
+                .iter()
+                .map(|text| text.parse::<EventType>().ok())
+                .collect::<Option<BTreeSet<_>>>();
             types.filter(|types| !types.is_empty()).ok_or(BadRedelivery::Types)
         });
         Ok(Self { since, until, status: status.transpose()?, types: types.transpose()? })

@@ -16,12 +16,14 @@ impl AllowedOrigins {
     /// Reads `https://app.example,https://other.example`.
     pub fn read(text: &str) -> Option<Self> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let origins = entries.map(|entry| {
-            let url = Url::parse(entry).ok()?;
-            let is_origin = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-            (is_origin && matches!(url.scheme(), "https" | "http")).then(|| url.origin())
-        });
+        let origins = entries.map(|entry| read_origin(entry).map(|url| url.origin()));
         origins.collect::<Option<Vec<Origin>>>().map(Self)
+    }
+
+    /// Those that a tenant named. One that cannot be read allows nothing.
+    pub fn of(origins: &[String]) -> Self {
+        let urls = origins.iter().filter_map(|origin| read_origin(origin));
+        Self(urls.map(|url| url.origin()).collect())
     }
 
     /// The page of this address, if it is one of theirs.
@@ -31,6 +33,14 @@ impl AllowedOrigins {
             url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         (is_plain && self.0.contains(&url.origin())).then_some(url)
     }
+}
+
+/// Reads `https://app.example`: an address without path, query, fragment and user.
+pub(super) fn read_origin(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_origin = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    (is_origin && is_plain && matches!(url.scheme(), "https" | "http")).then_some(url)
 }
 
 /// By which an application finishes a callback, once. Whoever has it came back from the provider.

@@ -32,13 +32,23 @@ impl fmt::Debug for SigningSecret {
 
 impl SigningSecret {
     pub fn read(key: &Key) -> Result<Self, MalformedSecret> {
-        let encoded = key.secret.expose().strip_prefix(b"whsec_").ok_or(MalformedSecret)?;
+        Self::from_text(key.secret.expose())
+    }
+
+    /// Reads `whsec_…`.
+    pub fn from_text(text: &[u8]) -> Result<Self, MalformedSecret> {
+        let encoded = text.strip_prefix(b"whsec_").ok_or(MalformedSecret)?;
         let bytes = STANDARD.decode(encoded).map_err(|_not_base64| MalformedSecret)?;
         if !(24..=64).contains(&bytes.len()) {
             return Err(MalformedSecret);
         }
         Hmac::new_from_slice(&bytes).map(Self).map_err(|_impossible| MalformedSecret)
     }
+}
+
+/// A secret as its receiver is told it.
+pub fn new_secret(random: [u8; 32]) -> String {
+    format!("whsec_{}", STANDARD.encode(random))
 }
 
 /// The signature header's value: one signature for each secret, so that a receiver that knows any of

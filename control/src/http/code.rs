@@ -48,6 +48,7 @@ codes! {
     MethodNotAllowed: METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed";
     BeingDeleted: CONFLICT, "being_deleted", "Being deleted";
     RedeliveryUnderWay: CONFLICT, "redelivery_under_way", "Redelivery under way";
+    VersionConflict: CONFLICT, "version_conflict", "Version conflict";
     TicketInvalid: CONFLICT, "ticket_invalid", "Ticket invalid";
     IdempotencyKeyInUse: CONFLICT, "idempotency_key_in_use", "Idempotency key in use";
     // Gone for good; whoever goes on must know that something is missing.
@@ -57,7 +58,9 @@ codes! {
     IdempotencyKeyReused: UNPROCESSABLE_ENTITY, "idempotency_key_reused", "Idempotency key reused";
     // What is asked is well said, and this deployment does not do it.
     ScopeNotAllowed: UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed";
+    DestinationsUnavailable: UNPROCESSABLE_ENTITY, "destinations_unavailable", "Destinations unavailable";
     ProviderUnavailable: UNPROCESSABLE_ENTITY, "provider_unavailable", "Provider unavailable";
+    TestUnderWay: TOO_MANY_REQUESTS, "test_under_way", "Test under way";
     Internal: INTERNAL_SERVER_ERROR, "internal", "Internal error";
     VaultMisconfigured: BAD_GATEWAY, "vault_misconfigured", "Vault misconfigured";
     EdgeOutOfStep: SERVICE_UNAVAILABLE, "edge_out_of_step", "Edge out of step";

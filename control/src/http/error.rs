@@ -4,10 +4,11 @@ use super::code::Code;
 use crate::{
     cause::chain,
     domain::{
-        feed::Lost, idempotency::BadKey, query::BadQuery, redelivery::BadRedelivery,
-        sealing::BadSeal, start::BadStart, transition::Refused,
+        destination::BadDestination, feed::Lost, idempotency::BadKey, query::BadQuery,
+        redelivery::BadRedelivery, sealing::BadSeal, start::BadStart, transition::Refused,
     },
     nango::{NangoError, WhyBusy},
+    rehearsal::NotTried,
     store::StoreError,
 };
 use axum::{
@@ -66,6 +67,15 @@ pub enum ApiError {
     BadQuery(#[from] BadQuery),
     #[error(transparent)]
     BadKey(#[from] BadKey),
+    #[error(transparent)]
+    BadDestination(#[from] BadDestination),
+    /// Nothing seals its secrets.
+    #[error("no tenant can have a destination of its own: DATA_ENCRYPTION_KEY is not set")]
+    NoOwnDestinations,
+    #[error("the destination changed")]
+    DestinationChanged,
+    #[error(transparent)]
+    NotTried(#[from] NotTried),
     #[error("the idempotency key was another call's")]
     KeyReused,
     #[error("the call is still carried out")]
@@ -100,10 +110,14 @@ impl ApiError {
             Self::LostCursor(Lost::Expired) => Code::CursorExpired,
             Self::BadQuery(BadQuery::Cursor | BadQuery::After)
             | Self::LostCursor(Lost::Unknown) => Code::InvalidCursor,
+            Self::NoOwnDestinations => Code::DestinationsUnavailable,
+            Self::DestinationChanged => Code::VersionConflict,
+            Self::NotTried(NotTried::UnderWay) => Code::TestUnderWay,
             Self::BadRequest(_)
             | Self::BadStart(_)
             | Self::BadRedelivery(_)
             | Self::BadKey(_)
+            | Self::BadDestination(_)
             | Self::BadQuery(
                 BadQuery::Unknown { .. } | BadQuery::Repeated(_) | BadQuery::Value { .. },
             ) => Code::InvalidRequest,
@@ -129,6 +143,7 @@ impl ApiError {
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)
+            | Self::NotTried(NotTried::Unwritable(_))
             | Self::Panicked => Code::Internal,
         }
     }
@@ -141,6 +156,7 @@ impl ApiError {
             | Self::BadRedelivery(_)
             | Self::BadQuery(_)
             | Self::BadKey(_)
+            | Self::BadDestination(_)
             | Self::TooLarge(_)
             | Self::NotJson(_) => {
                 return self.to_string();
@@ -151,6 +167,15 @@ impl ApiError {
                 );
             }
             Self::NoDelivery => "This tenant has no such delivery.",
+            Self::NoOwnDestinations => {
+                "This deployment keeps no tenant's secrets. Ask its operator to set DATA_ENCRYPTION_KEY."
+            }
+            Self::DestinationChanged => {
+                "The destination has another version by now. Read it, and say its version."
+            }
+            Self::NotTried(NotTried::UnderWay) => {
+                "This destination is being tried out, or many are. Try again when that is over."
+            }
             Self::KeyReused => {
                 "This Idempotency-Key was sent with another method, path or body. Use a new key for a new call."
             }
@@ -194,6 +219,7 @@ impl ApiError {
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)
+            | Self::NotTried(NotTried::Unwritable(_))
             | Self::Panicked => "Tell this service's operator, with the request id.",
         };
         fixed.to_owned()
@@ -222,7 +248,8 @@ impl IntoResponse for ApiError {
         let problem = Problem::new(status.as_u16(), code.as_str(), code.title(), self.detail());
         let failure = Failure { problem, chain: chain(&self) };
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::KeyInUse) {
+        let is_passing = matches!(self, Self::KeyInUse | Self::NotTried(NotTried::UnderWay));
+        if status == StatusCode::SERVICE_UNAVAILABLE || is_passing {
             response.headers_mut().insert(header::RETRY_AFTER, self.retry_after().into());
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -7,6 +7,7 @@ use crate::{
     domain::health::{Backlog, Database, Health, Status},
     nango::NangoClient,
     store::{Store, StoreError},
+    tls::Watched,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -46,6 +47,7 @@ pub struct Probed {
     /// Looked at, never called: a probe must not use up the calls that users need.
     pub nango: Arc<NangoClient>,
     pub clock: Clock,
+    pub identity: Option<Arc<Watched>>,
     /// Cancelled when the service is asked to stop.
     pub stop: CancellationToken,
 }
@@ -57,7 +59,11 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
         Health::stopping()
     } else {
         let at = probed.clock.now();
-        Health::of(look(&probed.store, at).await, probed.nango.last_call(), at)
+        let health = Health::of(look(&probed.store, at).await, probed.nango.last_call(), at);
+        match &probed.identity {
+            Some(identity) => health.with_certificate(&identity.state(), at),
+            None => health,
+        }
     };
     let status = match health.status {
         Status::Ok | Status::Degraded => StatusCode::OK,

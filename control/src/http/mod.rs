@@ -7,6 +7,7 @@ mod code;
 mod complete;
 mod connections;
 mod deliveries;
+mod destination;
 mod document;
 mod error;
 mod errors;
@@ -27,8 +28,14 @@ mod view;
 mod webhook;
 
 use crate::{
-    clock::Clock, config::CallbackMode, domain::provider::Catalogue, hub::Hub, mint::Mint,
-    nango::NangoClient, store::Store,
+    clock::Clock,
+    config::CallbackMode,
+    domain::{egress::Egress, provider::Catalogue, sealing::Sealer},
+    hub::Hub,
+    mint::Mint,
+    nango::NangoClient,
+    rehearsal::Rehearsal,
+    store::Store,
 };
 use axum::{
     Router,
@@ -66,6 +73,11 @@ pub struct AppState {
     pub clock: Clock,
     pub mint: Mint,
     pub hub: Hub,
+    /// Seals tenants' secrets, where a key is set.
+    pub sealer: Option<Sealer>,
+    /// Where tenants' own destinations may be.
+    pub egress: Arc<Egress>,
+    pub rehearsal: Rehearsal,
 }
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
@@ -111,6 +123,11 @@ fn routes(
         .route("/tenants/{tenant}/connections/{id}/deliveries", get(deliveries::handler))
         .route("/tenants/{tenant}/deliveries/{id}/redeliver", notify_once(post(redeliver::one)))
         .route("/tenants/{tenant}/deliveries/redeliver", notify_once(post(redeliver::all)))
+        .route(
+            "/tenants/{tenant}/destination",
+            get(destination::get).put(destination::put).delete(destination::delete),
+        )
+        .route("/tenants/{tenant}/destination/test", post(destination::test))
         .route("/tenants/{tenant}/events", get(events::handler))
         .route("/tenants/{tenant}/audit", get(audit::handler))
         // Browsers.

@@ -3,9 +3,9 @@
 use super::{ApiError, AppState};
 use crate::{
     config::CallbackMode,
-    domain::{connection::Status, provider::Provider, start::BadStart},
+    domain::{connection::Status, provider::Provider, returning::AllowedOrigins, start::BadStart},
     nango::Authorization,
-    store::NewAttempt,
+    store::{As, NewAttempt},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
@@ -39,15 +39,23 @@ pub(super) fn expires_at(at: DateTime<Utc>) -> DateTime<Utc> {
     at.checked_add_signed(ATTEMPT_LIFE).unwrap_or(at)
 }
 
-/// Checks that the browser may go back there, in a deployment that brings it back.
-pub(super) fn check_return(state: &AppState, page: Option<&str>) -> Result<(), BadStart> {
-    match (page, state.callbacks.as_ref()) {
-        (None, _) => Ok(()),
-        (Some(_), CallbackMode::Redirect) => Err(BadStart::NoReturn),
-        (Some(page), CallbackMode::Complete { origins, .. }) => {
-            origins.page(page).map(|_allowed| ()).ok_or(BadStart::ReturnUrl)
-        }
+/// Checks that the browser may go back there, in a deployment that brings it back: to an origin of the
+/// tenant's own destination, or else to one that the operator allows to all.
+pub(super) async fn check_return(
+    state: &AppState,
+    tenant: &TenantId,
+    page: Option<&str>,
+) -> Result<(), ApiError> {
+    let Some(page) = page else { return Ok(()) };
+    let CallbackMode::Complete { origins, .. } = state.callbacks.as_ref() else {
+        return Err(BadStart::NoReturn.into());
+    };
+    if origins.page(page).is_some() {
+        return Ok(());
     }
+    let own = state.store.destination(As::Tenant(tenant), tenant).await?;
+    let own = own.and_then(|own| own.return_origins).unwrap_or_default();
+    AllowedOrigins::of(&own).page(page).map(drop).ok_or(ApiError::from(BadStart::ReturnUrl))
 }
 
 /// The attempt, with Nango's cookie sealed where it will be of use.

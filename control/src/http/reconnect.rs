@@ -86,7 +86,7 @@ pub(super) async fn handler(
 ) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
     let asked = Asked::read(&body)?;
-    opened::check_return(&state, asked.return_url.as_deref())?;
+    opened::check_return(&state, &caller.tenant, asked.return_url.as_deref()).await?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
     let role = As::Tenant(&caller.tenant);
     let known = state.store.connection(role, &caller.tenant, id).await?;

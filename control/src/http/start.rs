@@ -60,7 +60,7 @@ pub(super) async fn handler(
     caller.may(Action::Connect, &tenant)?;
     let Json(Object(request)) = body?;
     let start = request.check(&state.catalogue)?;
-    opened::check_return(&state, start.return_url.as_deref())?;
+    opened::check_return(&state, &caller.tenant, start.return_url.as_deref()).await?;
     let id = state.mint.id(ConnectionId::from_parts);
     let attempt = state.mint.id(AttemptId::from_parts);
     let authorization = state

@@ -14,6 +14,7 @@ mod receipts;
 mod retention;
 mod seal;
 mod sweep;
+mod targets;
 
 use crate::{
     cause::chain,

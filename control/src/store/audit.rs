@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// One line of the trail, but for its detail.
 pub(super) struct AuditLine<'a> {
     pub(super) tenant: &'a TenantId,
-    /// Nothing, where the line is of a whole destination.
+    /// Nothing, where it is the tenant's.
     pub(super) connection: Option<ConnectionId>,
     pub(super) actor: &'a Actor,
     pub(super) action: AuditAction,

@@ -208,7 +208,8 @@ impl Store {
         Ok(after)
     }
 
-    /// The event, and its delivery: ready, unless one before it is unfinished.
+    /// The event, and its delivery: ready, unless one before it is unfinished. What the tenant's destination
+    /// does not want is in the feed alone.
     async fn write_event(
         &self,
         tx: &mut Transaction<'static, Postgres>,
@@ -239,7 +240,10 @@ impl Store {
                  SELECT FROM deliveries
                  WHERE tenant_id = $1 AND connection_id = $4 AND status IN ('blocked', 'ready')
                      AND NOT is_redelivery
-             ) THEN 'blocked' ELSE 'ready' END",
+             ) THEN 'blocked' ELSE 'ready' END
+             WHERE NOT EXISTS (
+                 SELECT FROM destinations WHERE tenant_id = $1 AND NOT $7 = ANY (event_types)
+             )",
         )
         .bind(after.tenant.as_str())
         .bind(self.mint.id(DeliveryId::from_parts).as_uuid())
@@ -247,6 +251,7 @@ impl Store {
         .bind(after.id.as_uuid())
         .bind(after.sequence)
         .bind(at)
+        .bind(event.0.as_str())
         .execute(&mut **tx)
         .await?;
         Ok(())

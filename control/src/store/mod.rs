@@ -10,6 +10,7 @@ mod change;
 mod connections;
 mod deliveries;
 mod destination_health;
+mod destinations;
 mod feed;
 mod idempotency;
 mod jobs;
@@ -39,6 +40,7 @@ pub use connections::NewConnection;
 pub use deliveries::{
     AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
 };
+pub use destinations::{PutDestination, Removal};
 pub use feed::FeedPage;
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};

@@ -134,6 +134,8 @@ async fn a_service_that_is_well_is_found_well(pool: PgPool) {
             "settings",
             "EDGE_ASSERTION_KEY",
             "PUBLIC_URL",
+            "DATA_ENCRYPTION_KEY",
+            "NOTIFICATION_ALLOWED_NETWORKS",
             "MTLS",
             "MTLS_CERT_PATH",
             "MTLS_CA_PATH",

@@ -30,7 +30,13 @@ fn probed(store: &Store, stop: &CancellationToken) -> Probed {
     };
     let mint = Mint::new(Clock::system());
     let nango = Arc::new(NangoClient::new(nango, None, Clock::system(), mint).unwrap());
-    Probed { store: store.clone(), nango, clock: Clock::system(), stop: stop.clone() }
+    Probed {
+        store: store.clone(),
+        nango,
+        clock: Clock::system(),
+        identity: None,
+        stop: stop.clone(),
+    }
 }
 
 async fn readyz_of(probed: Probed) -> (u16, Value) {
@@ -76,7 +82,7 @@ async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: Pg
     let ready = async || {
         let stop = CancellationToken::new();
         let (store, nango) = (app.store.clone(), Arc::clone(&app.outbox.nango));
-        readyz_of(Probed { store, nango, clock: app.clock.clone(), stop }).await
+        readyz_of(Probed { store, nango, clock: app.clock.clone(), identity: None, stop }).await
     };
     let started = app.start_connection().await;
     let calls = app.nango.api_calls();

@@ -7,15 +7,16 @@ use control::{
     clock::Clock,
     config::{CallbackMode, NangoConfig, NotificationConfig},
     domain::{
-        delivery::Schedule, description::Descriptions, provider::Catalogue, retention::Retention,
-        returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+        delivery::Schedule, description::Descriptions, egress::Egress, provider::Catalogue,
+        retention::Retention, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
     },
     http::AppState,
     hub::Hub,
     mint::Mint,
     nango::NangoClient,
-    notifier::Notifier,
+    notifier::{Limits, Notifier, Resolver},
     outbox::Outbox,
+    rehearsal::Rehearsal,
     store::Store,
 };
 use nango_stand_in::{Manners, Settings, StandIn};
@@ -49,6 +50,10 @@ pub struct Setup {
     pub completes: bool,
     /// Whether Nango wants its own cookie with a callback.
     pub enforces_cookie: bool,
+    pub has_data_key: bool,
+    /// Networks that tenants' own destinations may be in, and ports of them.
+    pub egress: (&'static str, Vec<u16>),
+    pub limits: Limits,
 }
 
 impl Default for Setup {
@@ -59,8 +64,27 @@ impl Default for Setup {
             call_timeout: Duration::from_secs(8),
             completes: false,
             enforces_cookie: false,
+            has_data_key: true,
+            egress: ("", vec![443]),
+            limits: Limits::default(),
         }
     }
+}
+
+fn notifications(setup: &Setup, destination: &str) -> NotificationConfig {
+    let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
+    let (networks, ports) = &setup.egress;
+    let networks = Egress::read_networks(networks).unwrap();
+    NotificationConfig {
+        destination: destination.parse().unwrap(),
+        secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
+        egress: Egress::new(networks, ports.iter().copied().collect()),
+        sealer: setup.has_data_key.then(sealer),
+    }
+}
+
+fn sealer() -> Sealer {
+    Sealer::new(&KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap()).unwrap()
 }
 
 /// A process of the service.
@@ -87,12 +111,10 @@ pub fn service(
     let client =
         NangoClient::new(config, Some(Arc::new(budget)), clock.clone(), mint.clone()).unwrap();
     let client = Arc::new(client);
-    let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
-    let notifications = NotificationConfig {
-        destination: destination.parse().unwrap(),
-        secrets: vec![SigningSecret::read(signing.signing()).unwrap()],
-    };
-    let notifier = Arc::new(Notifier::new(notifications, None).unwrap());
+    let notifications = notifications(setup, destination);
+    let (egress, sealer) = (notifications.egress.clone(), notifications.sealer.clone());
+    let ways = (Resolver::system(), setup.limits);
+    let notifier = Arc::new(Notifier::with(notifications, None, ways));
     let mut catalogue = Catalogue::default();
     catalogue.add("GITHUB", "github-dev").unwrap();
     catalogue.add("SLACK", "not-at-nango").unwrap();
@@ -100,9 +122,8 @@ pub fn service(
     catalogue.describe(Descriptions::read(described).unwrap());
     let catalogue = Arc::new(catalogue);
     let callbacks = if setup.completes {
-        let keys = KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap();
         CallbackMode::Complete {
-            sealer: Sealer::new(&keys).unwrap(),
+            sealer: self::sealer(),
             origins: AllowedOrigins::read("https://app.example").unwrap(),
         }
     } else {
@@ -117,6 +138,9 @@ pub fn service(
         assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
         clock: clock.clone(),
         mint: mint.clone(),
+        sealer,
+        egress: Arc::new(egress),
+        rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint.clone()),
     };
     let outbox = Outbox {
         store: store.clone(),

@@ -1,7 +1,13 @@
 //! No tenant meets another.
 
-use crate::support::{TestApp, caller};
-use axum::{body::Body, http::StatusCode};
+use crate::{
+    destination::call,
+    support::{TestApp, caller},
+};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use contract::action::Action;
 use serde_json::json;
 use sqlx::PgPool;
@@ -42,13 +48,15 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
     let notify = caller("acme", Action::Notify);
     let again = app.send("POST", "/tenants/acme/deliveries/redeliver", &notify, Body::from(since));
     assert_eq!(again.await.status, StatusCode::ACCEPTED);
+    let own = json!({"url": "https://app.example/"});
+    assert_eq!(call(&app, "acme", Method::PUT, &own).await.status, StatusCode::OK);
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations'",
     )
     .fetch_all(&pool)
     .await
     .unwrap();
-    assert_eq!(tables.len(), 17, "{tables:?}");
+    assert_eq!(tables.len(), 18, "{tables:?}");
     for table in tables {
         for (tenant, sees_rows) in [("acme", true), ("rival", false), ("", false)] {
             let mut tx = pool.begin().await.unwrap();
@@ -71,6 +79,7 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
         }
     }
     app.outbox.run_once().await.unwrap();
+    call(&app, "acme", Method::DELETE, &json!(null)).await;
     app.finish().await;
 }
 

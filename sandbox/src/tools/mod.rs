@@ -6,6 +6,7 @@ pub mod earlier;
 mod envoy;
 pub mod pip;
 mod postgres;
+pub mod standard_webhooks;
 mod wasm;
 
 use anyhow::Context as _;

@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod metrics;
 mod module;
+mod notifications;
 mod openapi;
 mod random;
 mod raw;

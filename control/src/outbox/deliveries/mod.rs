@@ -11,7 +11,7 @@ use crate::{
         outcome::Fault,
         places::{Next, Places},
     },
-    notifier::{SEND_TIMEOUT, Sent},
+    notifier::{SEND_TIMEOUT, Sent, Target},
     store::{ClaimedDelivery, Finished, Round, StoreError, Try},
 };
 use futures::future::join_all;
@@ -71,8 +71,9 @@ impl Outbox {
         while !stop.is_cancelled() {
             let next = match self.claim_due().await {
                 Ok((claimed, next)) => {
-                    for delivery in claimed {
-                        under_way.spawn(send_safely(self.clone(), delivery, finished.clone()));
+                    for (delivery, target) in claimed {
+                        let finished = finished.clone();
+                        under_way.spawn(send_safely(self.clone(), delivery, target, finished));
                     }
                     next
                 }
@@ -110,13 +111,15 @@ impl Outbox {
                 return Ok(sent);
             }
             sent = sent.saturating_add(claimed.len());
-            let finished = join_all(claimed.into_iter().map(|delivery| self.send(delivery))).await;
+            let finished =
+                join_all(claimed.into_iter().map(|(delivery, target)| self.send(delivery, target)))
+                    .await;
             self.record(finished).await?;
         }
     }
 
     /// Claims as many as there are places for.
-    async fn claim_due(&self) -> Result<(Vec<ClaimedDelivery>, Next), StoreError> {
+    async fn claim_due(&self) -> Result<(Vec<(ClaimedDelivery, Target)>, Next), StoreError> {
         let after = match self.seats.places().goes_on_after() {
             Some(after) => after.cloned(),
             None => return Ok((Vec::new(), Next::WithAPlace)),
@@ -124,19 +127,20 @@ impl Outbox {
         let round = Round { at: self.clock.now(), lease_for: LEASE, after: after.as_ref() };
         let share = |walk| self.seats.places().share(walk);
         let (claimed, shares) = self.store.claim_deliveries(round, share).await?;
+        let claimed = self.with_targets(claimed).await?;
         let mut places = self.seats.places();
-        for delivery in &claimed {
+        for (delivery, _target) in &claimed {
             places.take(&delivery.tenant);
         }
         Ok((claimed, shares.next))
     }
 
     /// Sends a delivery, decides what follows, and gives its place back.
-    async fn send(&self, delivery: ClaimedDelivery) -> Finished {
+    async fn send(&self, delivery: ClaimedDelivery, target: Target) -> Finished {
         let seat = Seat { seats: &self.seats, delivery: &delivery, is_taken: None };
         let started_at = self.clock.now();
         let Sent { outcome, detail, answer } =
-            self.notifier.send(delivery.event, &delivery.body, started_at).await;
+            self.notifier.send(&target, delivery.event, &delivery.body, started_at).await;
         seat.leave(match outcome.fault() {
             None => Some(true),
             Some(Fault::Network | Fault::Theirs) => Some(false),
@@ -225,8 +229,13 @@ impl Drop for Seat<'_> {
     }
 }
 
-async fn send_safely(outbox: Outbox, delivery: ClaimedDelivery, finished: mpsc::Sender<Finished>) {
-    let ended = outbox.send(delivery).await;
+async fn send_safely(
+    outbox: Outbox,
+    delivery: ClaimedDelivery,
+    target: Target,
+    finished: mpsc::Sender<Finished>,
+) {
+    let ended = outbox.send(delivery, target).await;
     // Whoever records goes on until the last sender is gone.
     if finished.send(ended).await.is_err() {
         tracing::error!("nobody records what was sent; it is sent again when its lease ends");

@@ -1,0 +1,152 @@
+//! Where a tenant is told: shown, set, removed, tried out.
+
+use super::{ApiError, AppState, caller::Caller};
+use crate::{
+    domain::{
+        audit::Actor,
+        destination::{Destination, DestinationRequest, Secrets, owner},
+        rehearsal::Report,
+    },
+    store::{As, PutDestination, Removal},
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use chrono::{DateTime, Utc};
+use contract::action::Action;
+use serde::Serialize;
+
+/// A destination as its tenant sees it. How it fares belongs in here, too.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    url: String,
+    /// Whether it is the operator's, of every tenant that has none of its own.
+    is_default: bool,
+    /// 0, where it is the operator's.
+    version: i64,
+    event_types: Option<Vec<String>>,
+    return_origins: Option<Vec<String>>,
+    ca: Option<String>,
+    server_name: Option<String>,
+    updated_at: Option<DateTime<Utc>>,
+    /// Once, when this service made them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets: Option<Vec<String>>,
+}
+
+impl View {
+    fn own(destination: Destination, secrets: Option<Secrets>) -> Self {
+        Self {
+            url: destination.url.into(),
+            is_default: false,
+            version: destination.version,
+            event_types: destination.event_types,
+            return_origins: destination.return_origins,
+            ca: destination.ca,
+            server_name: destination.server_name,
+            updated_at: Some(destination.updated_at),
+            secrets: secrets.map(|secrets| secrets.expose().to_vec()),
+        }
+    }
+
+    fn operators(state: &AppState) -> Self {
+        Self {
+            url: state.rehearsal.default_destination().to_string(),
+            is_default: true,
+            version: 0,
+            event_types: None,
+            return_origins: None,
+            ca: None,
+            server_name: None,
+            updated_at: None,
+            secrets: None,
+        }
+    }
+}
+
+/// `GET /tenants/{tenant}/destination`
+pub(super) async fn get(
+    State(state): State<AppState>,
+    Path(tenant): Path<String>,
+    caller: Caller,
+) -> Result<impl IntoResponse, ApiError> {
+    caller.may(Action::Notify, &tenant)?;
+    let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
+    let view = own.map_or_else(|| View::operators(&state), |own| View::own(own, None));
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)))
+}
+
+/// `PUT /tenants/{tenant}/destination`
+///
+/// What is left out is reset, but for the secrets: those that are there stay, and where there are none, one
+/// is made and shown this once.
+pub(super) async fn put(
+    State(state): State<AppState>,
+    Path(tenant): Path<String>,
+    caller: Caller,
+    body: Result<Json<DestinationRequest>, JsonRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    caller.may(Action::Notify, &tenant)?;
+    let Json(request) = body?;
+    let new = request.check(&state.egress)?;
+    let sealer = state.sealer.as_ref().ok_or(ApiError::NoOwnDestinations)?;
+    let known = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
+    let made = match (&new.secrets, &known) {
+        (None, None) => Some(Secrets::generate(state.mint.bytes())),
+        _ => None,
+    };
+    let sealed = new.secrets.as_ref().or(made.as_ref()).map(|secrets| {
+        sealer.seal(&secrets.expose().join("\n"), &owner(&caller.tenant), state.mint.bytes())
+    });
+    let secrets = sealed.transpose()?;
+    // Secrets that stay are those that were there a moment ago, or nothing is written.
+    let stays = known.filter(|_| secrets.is_none()).map(|known| known.version);
+    let put = PutDestination {
+        tenant: &caller.tenant,
+        new: &new,
+        secrets,
+        replaces: new.version.or(stays),
+        actor: Actor::Principal(caller.principal),
+        request_id: caller.request_id,
+        at: state.clock.now(),
+    };
+    let own = state.store.put_destination(put).await?.ok_or(ApiError::DestinationChanged)?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(View::own(own, made))))
+}
+
+/// `DELETE /tenants/{tenant}/destination`: from now on the tenant is told where the operator says.
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    Path(tenant): Path<String>,
+    caller: Caller,
+) -> Result<StatusCode, ApiError> {
+    caller.may(Action::Notify, &tenant)?;
+    let removal = Removal {
+        tenant: &caller.tenant,
+        actor: Actor::Principal(caller.principal),
+        request_id: caller.request_id,
+        at: state.clock.now(),
+    };
+    let _was_there = state.store.remove_destination(removal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /tenants/{tenant}/destination/test`: 200 with what happened, whatever the receiver made of it.
+pub(super) async fn test(
+    State(state): State<AppState>,
+    Path(tenant): Path<String>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Json<Report>, ApiError> {
+    caller.may(Action::Notify, &tenant)?;
+    if !matches!(body.trim_ascii(), b"" | b"{}") {
+        return Err(ApiError::BadRequest("a test takes no body, or {}".to_owned()));
+    }
+    let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
+    Ok(Json(state.rehearsal.try_out(&caller.tenant, own.as_ref()).await?))
+}

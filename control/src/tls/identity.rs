@@ -1,0 +1,93 @@
+//! What the three files hold, read together: our certificate with its key, and whom we trust.
+
+use super::{Life, Unusable, life, read_certificates, read_file, read_key};
+use crate::config::MtlsFiles;
+use chrono::{DateTime, Utc};
+use rustls::{
+    RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::CertificateDer,
+    server::WebPkiClientVerifier, sign::CertifiedKey, sign::SingleCertAndKey,
+};
+use sha2::{Digest as _, Sha256};
+use std::{fmt, sync::Arc};
+
+/// The bytes of the files, before anything is made of them.
+pub(super) struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    ca: Vec<u8>,
+}
+
+impl Contents {
+    pub(super) fn read(files: &MtlsFiles) -> Result<Self, Unusable> {
+        let MtlsFiles { certificate, key, ca } = files;
+        let (certificate, key) = (read_file(certificate)?, read_file(key)?);
+        Ok(Self { certificate, key, ca: read_file(ca)? })
+    }
+
+    /// By which a change is seen without keeping the key.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let Self { certificate, key, ca } = self;
+        let parts = [certificate, key, ca].map(Sha256::digest);
+        Sha256::digest(parts.concat()).into()
+    }
+}
+
+/// Our identity, and whom we trust besides the system's roots.
+pub struct Identity {
+    pub(crate) key: Arc<CertifiedKey>,
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+    life: Life,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Identity(until {})", self.life.until)
+    }
+}
+
+impl Identity {
+    pub(super) fn of(files: &MtlsFiles, contents: &Contents) -> Result<Self, Unusable> {
+        let chain = read_certificates(&files.certificate, &contents.certificate)?;
+        let life = chain.first().map(|first| life(&files.certificate, first)).transpose()?;
+        let life = life.ok_or_else(|| Unusable::file(&files.certificate, &"it is empty"))?;
+        let key = read_key(&files.key, &contents.key)?;
+        let provider = aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(chain, key, &provider)
+            .map_err(|error| Unusable::file(&files.certificate, &error))?;
+        let roots = read_certificates(&files.ca, &contents.ca)?;
+        let identity = Self { key: Arc::new(key), roots, life };
+        // Nobody is to find out at the first connection that the CA is none.
+        identity.trusted().map_err(|error| Unusable::file(&files.ca, &error))?;
+        Ok(identity)
+    }
+
+    fn trusted(&self) -> Result<RootCertStore, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        for root in &self.roots {
+            roots.add(root.clone())?;
+        }
+        Ok(roots)
+    }
+
+    /// A server that takes only callers with a certificate of our CA.
+    pub(crate) fn server(&self) -> Result<ServerConfig, Unusable> {
+        let unusable = |error: &dyn fmt::Display| Unusable::named("the TLS server", error);
+        let roots = self.trusted().map_err(|error| unusable(&error))?;
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let mut server = ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from((*self.key).clone())));
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(server)
+    }
+
+    pub(crate) const fn life(&self) -> Life {
+        self.life
+    }
+
+    pub(crate) fn is_valid(&self, at: DateTime<Utc>) -> bool {
+        (self.life.from..=self.life.until).contains(&at)
+    }
+}
