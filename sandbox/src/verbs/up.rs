@@ -158,6 +158,7 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         public_port,
         is_kind: kind,
         with_empty_database: false,
+        with_own_server: false,
     })
 }
 

@@ -10,6 +10,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod chaos;
 mod crash;
 mod drain;
 mod edge;
