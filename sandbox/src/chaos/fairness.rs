@@ -105,7 +105,9 @@ impl Figures {
 
 /// Measures both phases, with files and logs below `folder`.
 pub async fn measure(tools: &Tools, folder: &Path) -> anyhow::Result<Figures> {
-    let starting = Box::pin(World::start(tools, folder, PREFIX, Box::new(|_body| Fate::Takes)));
+    let granted = format!("{PREFIX}*");
+    let starting =
+        Box::pin(World::start(tools, folder, Some(&granted), Box::new(|_body| Fate::Takes)));
     let world = say::timed("starting everything, with two replicas of control", starting).await?;
     let measured = async {
         let well = phase(&world, "well", Box::new(|_body| Fate::Takes)).await?;

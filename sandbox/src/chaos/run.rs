@@ -47,7 +47,7 @@ pub async fn run(tools: &Tools, folder: &Path, size: &Size) -> anyhow::Result<Re
     let scripts: Vec<Script> =
         (0..size.connections).map(|number| Script::draw(number, &mut rng)).collect();
     let judge = receiver::by_lot(StdRng::seed_from_u64(rng.random()));
-    let starting = Box::pin(World::start(tools, folder, TENANT, judge));
+    let starting = Box::pin(World::start(tools, folder, None, judge));
     let mut world =
         say::timed("starting everything, with two replicas of control", starting).await?;
     let ended = Box::pin(suffer(&mut world, size, timeline, scripts)).await;
@@ -80,6 +80,7 @@ async fn suffer(
     let took = from.elapsed();
     let database = &world.stack.database;
     let ledger = scripts.iter().zip(gave_up).map(|(script, gave_up)| Entry {
+        number: script.number,
         connection: callers.accepted(script.number),
         expected: script.expected(),
         gave_up,

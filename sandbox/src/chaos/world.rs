@@ -31,7 +31,7 @@ use url::Url;
 /// that is cut off for half a minute.
 const SETTINGS: [(&str, &str); 2] =
     [("NANGO_CALLS_PER_MINUTE", "100000"), ("DELIVERY_SCHEDULE", SCHEDULE)];
-const SCHEDULE: &str = "1s,1s,2s,2s,3s,3s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s";
+const SCHEDULE: &str = "1s,1s,2s,2s,3s,3s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s";
 
 /// The running world.
 #[derive(Debug)]
@@ -61,12 +61,12 @@ struct Replica {
 }
 
 impl World {
-    /// Starts everything, with its files and logs below `folder`. Tenants whose name starts with
-    /// `granted` are the client application's, too.
+    /// Starts everything, with its files and logs below `folder`. The client application
+    /// gets a grant for these tenants, too: a name, or a prefix and `*`.
     pub async fn start(
         tools: &Tools,
         folder: &Path,
-        granted: &str,
+        granted: Option<&str>,
         judge: Judge,
     ) -> anyhow::Result<Self> {
         let choices = Choices { with_own_server: true, ..Choices::default() };
@@ -110,7 +110,9 @@ impl World {
         let envoy_folder = stack.envoy.folder.clone();
         stack.envoy.stop().await?;
         configuration::adjust(&envoy_folder, configuration::raise_limits)?;
-        grant(&envoy_folder, granted)?;
+        if let Some(tenants) = granted {
+            grant(&envoy_folder, tenants)?;
+        }
         stack.envoy = Envoy::start(&tools.envoy, &envoy_folder, addresses, &[]).await?;
         Ok(Self {
             stack,
@@ -173,11 +175,11 @@ impl World {
     }
 }
 
-/// Grants the demo client application every tenant whose name begins so, as an operator would.
-fn grant(envoy_folder: &Path, prefix: &str) -> anyhow::Result<()> {
+/// Grants the demo client application these tenants as well, as an operator would.
+fn grant(envoy_folder: &Path, tenants: &str) -> anyhow::Result<()> {
     let mut policy: Value = serde_json::from_str(&configuration::policy(envoy_folder, "clients")?)?;
-    let tenants = policy.pointer_mut("/grants/0/tenants").and_then(Value::as_array_mut);
-    tenants.context("the policy's first grant has no tenants")?.push(json!(format!("{prefix}*")));
+    let granted = policy.pointer_mut("/grants/0/tenants").and_then(Value::as_array_mut);
+    granted.context("the policy's first grant has no tenants")?.push(json!(tenants));
     configuration::replace_policy(envoy_folder, "clients", &policy.to_string())
 }
 

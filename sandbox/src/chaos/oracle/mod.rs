@@ -37,6 +37,8 @@ pub struct Arrival {
 /// What one client did and what must have come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// The script's.
+    pub number: usize,
     /// The connection that its start was answered with.
     pub connection: Option<String>,
     pub expected: Expected,
@@ -63,6 +65,7 @@ pub struct Recording {
 pub enum Violation {
     /// A client did not come to its end.
     GaveUp {
+        number: usize,
         connection: Option<String>,
         why: String,
     },
@@ -189,10 +192,10 @@ impl<'a> Events<'a> {
 fn of_clients(seen: &Recording, events: &Events<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
-    for Entry { connection, expected, gave_up } in &seen.ledger {
+    for Entry { number, connection, expected, gave_up } in &seen.ledger {
         if let Some(why) = gave_up {
             let (connection, why) = (connection.clone(), why.clone());
-            found.push(Violation::GaveUp { connection, why });
+            found.push(Violation::GaveUp { number: *number, connection, why });
         }
         let Some(id) = connection else { continue };
         known.insert(id.as_str());

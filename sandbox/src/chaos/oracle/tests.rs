@@ -17,7 +17,7 @@ fn arrival(event: &KeptEvent, was_taken: bool) -> Arrival {
 
 fn entry(connection: &str, status: &'static str, events: &[&'static str]) -> Entry {
     let expected = Expected { status, events: events.to_vec() };
-    Entry { connection: Some(connection.to_owned()), expected, gave_up: None }
+    Entry { number: 0, connection: Some(connection.to_owned()), expected, gave_up: None }
 }
 
 /// One connection with three events, whose notifications were refused, repeated and mixed with those of
@@ -63,10 +63,18 @@ fn what_is_well_has_no_violation() {
 }
 
 #[test]
-fn a_client_that_gave_up_is_told_of() {
+fn each_client_that_gave_up_is_told_of() {
     let why = "no answer".to_owned();
-    let gave_up = Violation::GaveUp { connection: Some(A.to_owned()), why: why.clone() };
-    assert_eq!(found(|seen| seen.ledger[0].gave_up = Some(why)), [gave_up]);
+    let gave_up = |number, connection| Violation::GaveUp { number, connection, why: why.clone() };
+    let expected = [gave_up(0, Some(A.to_owned())), gave_up(1, None), gave_up(2, None)];
+    let spoilt = found(|seen| {
+        seen.ledger[0].gave_up = Some(why.clone());
+        let never = Entry { gave_up: Some(why.clone()), ..entry("", "active", &[]) };
+        for number in [1, 2] {
+            seen.ledger.push(Entry { number, connection: None, ..never.clone() });
+        }
+    });
+    assert_eq!(spoilt, expected);
 }
 
 #[test]
