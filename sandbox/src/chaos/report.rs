@@ -31,7 +31,8 @@ const NEVER: [&str; 5] = ["lost", "out of order", "other bytes", "wrong states",
 impl Report {
     /// The lines of the table.
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let Recording { events, connections, ledger, arrivals, pulled } = &self.recording;
+        let Recording { events, connections, ledger, arrivals, pulled, feed_ended: _ } =
+            &self.recording;
         let taken = arrivals.iter().filter(|arrival| arrival.was_taken).count();
         let ids: HashSet<&str> = arrivals.iter().map(|arrival| arrival.id.as_str()).collect();
         let repeats = arrivals.len().saturating_sub(ids.len());

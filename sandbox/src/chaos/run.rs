@@ -18,7 +18,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     sync::Semaphore,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
@@ -50,13 +50,13 @@ pub async fn run(tools: &Tools, folder: &Path, size: &Size) -> anyhow::Result<Re
     let starting = Box::pin(World::start(tools, folder, None, judge));
     let mut world =
         say::timed("starting everything, with two replicas of control", starting).await?;
-    let ended = Box::pin(suffer(&mut world, size, timeline, scripts)).await;
+    let ended = Box::pin(suffer((&mut world, folder), size, timeline, scripts)).await;
     world.stop().await?;
     ended
 }
 
 async fn suffer(
-    world: &mut World,
+    (world, folder): (&mut World, &Path),
     size: &Size,
     timeline: Vec<(Duration, Fault)>,
     scripts: Vec<Script>,
@@ -69,13 +69,18 @@ async fn suffer(
     let period = size.dose.period;
     let living = tokio::spawn(live(Arc::clone(&callers), scripts.clone(), period, deadline));
     say::doing(&format!("{} faults in {} s", timeline.len(), period.as_secs()));
+    let mut log = Vec::new();
     for (at, fault) in timeline {
         sleep_until(from.checked_add(at).unwrap_or(from)).await;
         world.suffer(fault).await.with_context(|| format!("{fault:?}"))?;
+        let ended = from.elapsed().as_secs_f64();
+        log.push(format!("{ended:7.2} s, meant at {:7.2} s: {fault:?}\n", at.as_secs_f64()));
     }
+    std::fs::write(folder.join("faults.log"), log.concat())?;
+    say::doing("the faults are over, but for the receiver's; waiting for the clients");
+    let gave_up = living.await.context("the clients ended early")?;
+    say::doing("the clients are done; waiting until all is settled");
     world.receiver.be_judged_by(Box::new(|_body| receiver::Fate::Takes));
-    say::doing("the faults are over; waiting until all is settled");
-    let gave_up = ends(living).await?;
     let pulled = settle(world, &puller, deadline).await?;
     let took = from.elapsed();
     let database = &world.stack.database;
@@ -85,18 +90,15 @@ async fn suffer(
         expected: script.expected(),
         gave_up,
     });
-    let mut recording = Recording {
+    let Pulled { events, retries, ended, is_missing, .. } = pulled;
+    let recording = Recording {
         events: kept::events(database).await?,
         connections: kept::connections(database).await?,
         ledger: ledger.collect(),
         arrivals: world.receiver.arrivals(),
-        pulled: None,
+        pulled: (!is_missing).then_some(events),
+        feed_ended: ended,
     };
-    let Pulled { events, retries, ended, is_missing, .. } = pulled;
-    if let Some(why) = ended {
-        anyhow::bail!("the feed ended its puller: {why}");
-    }
-    recording.pulled = (!is_missing).then_some(events);
     Ok(Report {
         seed: size.seed,
         done: world.done,
@@ -146,10 +148,6 @@ async fn live(
         }
     }
     ends
-}
-
-async fn ends(living: JoinHandle<Vec<Option<String>>>) -> anyhow::Result<Vec<Option<String>>> {
-    living.await.context("the clients ended early")
 }
 
 /// Waits until nothing is under way: all events have arrived, the feed has told all of them, and none was

@@ -77,9 +77,9 @@ impl Dose {
     pub fn small() -> Self {
         let short = Duration::from_secs(3);
         Self {
-            period: Duration::from_secs(12),
+            period: Duration::from_secs(10),
             replicas: 2,
-            kills: 6,
+            kills: 4,
             restarts: 1,
             cuts: vec![
                 (Wire::ToDatabase, Cut::Stalls, short),

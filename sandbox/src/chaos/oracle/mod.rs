@@ -58,6 +58,8 @@ pub struct Recording {
     pub arrivals: Vec<Arrival>,
     /// What the feed gave to its puller, in order; nothing, where no feed is served.
     pub pulled: Option<Vec<String>>,
+    /// Why the feed let its puller go no further.
+    pub feed_ended: Option<String>,
 }
 
 /// Something that must not be.
@@ -112,6 +114,9 @@ pub enum Violation {
     Unsigned {
         id: String,
     },
+    FeedEnded {
+        why: String,
+    },
     NotPulled {
         id: String,
     },
@@ -143,6 +148,7 @@ impl Violation {
             Self::UnknownEvent { .. } => "unknown events",
             Self::OtherBytes { .. } => "other bytes",
             Self::Unsigned { .. } => "not signed",
+            Self::FeedEnded { .. } => "feed: ended",
             Self::NotPulled { .. } => "feed: gaps",
             Self::PulledTwice { .. } => "feed: twice",
             Self::PulledUnknown { .. } => "feed: unknown events",
@@ -164,6 +170,7 @@ pub fn violations(seen: &Recording) -> Vec<Violation> {
     found.extend(of_clients(seen, &events));
     found.extend(of_sequences(&events));
     found.extend(of_arrivals(seen, &events));
+    found.extend(seen.feed_ended.clone().map(|why| Violation::FeedEnded { why }));
     if let Some(pulled) = &seen.pulled {
         found.extend(of_feed(pulled, &events));
     }

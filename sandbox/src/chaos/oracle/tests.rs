@@ -42,6 +42,7 @@ fn well() -> Recording {
         arrivals,
         pulled: Some([3, 0, 1, 2].map(|index: usize| events[index].id.clone()).to_vec()),
         events,
+        feed_ended: None,
     }
 }
 
@@ -164,6 +165,13 @@ fn a_repeat_has_the_same_id() {
 fn each_try_is_signed_and_one_that_is_not_counts_for_nothing() {
     let spoilt = found(|seen| seen.arrivals[6].is_signed = false);
     assert_eq!(spoilt, [Violation::Lost { id: id(A, 3) }, Violation::Unsigned { id: id(A, 3) }]);
+}
+
+#[test]
+fn the_feed_goes_on_to_the_end() {
+    let why = "410".to_owned();
+    let spoilt = found(|seen| seen.feed_ended = Some(why.clone()));
+    assert_eq!(spoilt, [Violation::FeedEnded { why }]);
 }
 
 #[test]
