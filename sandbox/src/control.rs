@@ -45,9 +45,15 @@ impl Settings {
 
     /// Starts it, and waits until it is ready.
     pub async fn start(&self) -> anyhow::Result<Control> {
-        let mut process = Process::start("control", self.command(), &self.log)?;
-        process.wait_until_well(&format!("http://{}/readyz", self.admin), READY_WITHIN).await?;
-        Ok(Control { process })
+        let mut control = self.spawn()?;
+        let ready = format!("http://{}/readyz", self.admin);
+        control.process.wait_until_well(&ready, READY_WITHIN).await?;
+        Ok(control)
+    }
+
+    /// Starts it, and waits for nothing.
+    pub fn spawn(&self) -> anyhow::Result<Control> {
+        Ok(Control { process: Process::start("control", self.command(), &self.log)? })
     }
 
     /// Only what is set here: a setting of the caller's shell must not leak in.

@@ -22,6 +22,10 @@ use tokio::process::Command;
 use url::Url;
 
 const USER: &str = "connections";
+/// How a server of our own asks for the password. A proof by SCRAM costs a client that was built without
+/// optimisation a tenth of a second, and who is started again a hundred times proves it a thousand times.
+const SCRAM: &str = "scram-sha-256";
+const PLAIN: &str = "password";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A database, and its server if that is ours.
@@ -34,8 +38,18 @@ pub struct Database {
 #[derive(Debug)]
 struct Server {
     process: Process,
+    installed: Installed,
+}
+
+/// What a server is started from.
+#[derive(Debug)]
+struct Installed {
+    owner: Owner,
+    programs: PathBuf,
     /// The data, gone when this is dropped.
-    _folder: TempDir,
+    folder: TempDir,
+    port: u16,
+    log: PathBuf,
 }
 
 impl Database {
@@ -43,7 +57,7 @@ impl Database {
     pub async fn start(tools: &Tools, logs: &Path) -> anyhow::Result<Self> {
         match std::env::var_os("DATABASE_URL") {
             Some(url) => Ok(Self { url: url.to_string_lossy().into_owned(), server: None }),
-            None => Self::start_server(&tools.postgres, logs).await,
+            None => Self::start_server(&tools.postgres, logs, SCRAM).await,
         }
     }
 
@@ -73,14 +87,34 @@ impl Database {
     pub async fn stop(self) -> anyhow::Result<()> {
         match self.server {
             // At SIGTERM it would wait for everybody who is still connected.
-            Some(Server { process, _folder }) => {
+            // The folder is there until it has ended.
+            Some(Server { process, installed: _installed }) => {
                 process.stop_by(Signal::SIGINT).await.map(|_status| ())
             }
             None => Ok(()),
         }
     }
 
-    async fn start_server(postgres: &Postgres, logs: &Path) -> anyhow::Result<Self> {
+    /// Ends the server by a signal, and starts it again on the same data and port.
+    pub async fn restart(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let server = self.server.take().context("the database is on another's server")?;
+        let Server { process, installed } = server;
+        process.stop_by(signal).await?;
+        let process = installed.start(&self.url).await?;
+        self.server = Some(Server { process, installed });
+        Ok(())
+    }
+
+    /// A server of our own, whatever `DATABASE_URL` says, so that it can be ended.
+    pub async fn start_own(tools: &Tools, logs: &Path) -> anyhow::Result<Self> {
+        Self::start_server(&tools.postgres, logs, PLAIN).await
+    }
+
+    async fn start_server(
+        postgres: &Postgres,
+        logs: &Path,
+        asks_for: &str,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("connections-sandbox-").tempdir()?;
         let owner = Owner::choose()?;
         let programs = owner.programs(postgres, folder.path())?;
@@ -90,30 +124,40 @@ impl Database {
         owner.take(folder.path())?;
         owner.take(&password_file)?;
         let data = folder.path().join("data");
-        initdb(&owner, &programs, &data, &password_file).await?;
+        initdb(&owner, &programs, (&data, &password_file), asks_for).await?;
         let [port] = ports::free()?;
+        let log = logs.join("postgres.log");
+        let installed = Installed { owner, programs, folder, port, log };
+        let url = format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres");
+        let process = installed.start(&url).await?;
+        Ok(Self { url, server: Some(Server { process, installed }) })
+    }
+}
+
+impl Installed {
+    async fn start(&self, url: &str) -> anyhow::Result<Process> {
+        let Self { owner, programs, folder, port, log } = self;
         let mut command = owner.command(&programs.join("postgres"), folder.path());
-        command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
+        command.arg("-D").arg(folder.path().join("data")).arg("-p").arg(port.to_string());
         // Loopback only, and no socket file: its path may be too long. What is lost with the machine's
         // power may be lost: the data is for one run.
         for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"] {
             command.arg("-c").arg(setting);
         }
         command.args(["-c", "max_connections=200"]);
-        let mut process = Process::start("PostgreSQL", command, &logs.join("postgres.log"))?;
-        let url = format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres");
+        let mut process = Process::start("PostgreSQL", command, log)?;
         process
-            .wait_until(READY_WITHIN, || async { PgConnection::connect(&url).await.is_ok() })
+            .wait_until(READY_WITHIN, || async { PgConnection::connect(url).await.is_ok() })
             .await?;
-        Ok(Self { url, server: Some(Server { process, _folder: folder }) })
+        Ok(process)
     }
 }
 
 async fn initdb(
     owner: &Owner,
     programs: &Path,
-    data: &Path,
-    password: &Path,
+    (data, password): (&Path, &Path),
+    asks_for: &str,
 ) -> anyhow::Result<()> {
     say::doing("making a PostgreSQL cluster");
     let folder = data.parent().unwrap_or(data);
@@ -121,7 +165,7 @@ async fn initdb(
         .command(&programs.join("initdb"), folder)
         .arg("-D")
         .arg(data)
-        .args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"])
+        .args(["-U", USER, "-A", asks_for, "-E", "UTF8", "--locale=C", "--no-sync"])
         .arg("--pwfile")
         .arg(password)
         .stdin(Stdio::null())

@@ -6,6 +6,7 @@
 //! are what `cargo sandbox` does with it. Nothing in here is shipped.
 
 pub mod browser;
+pub mod chaos;
 pub mod client_app;
 pub mod control;
 pub mod database;

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use sandbox::{
     say,
     tools::Preferences,
-    verbs::{demo, down, test, up},
+    verbs::{chaos, demo, down, test, up},
 };
 use std::process::ExitCode;
 
@@ -28,6 +28,8 @@ enum Verb {
     Down,
     /// Everything that CI runs.
     Test,
+    /// Kill, restart and cut everything under load, and compare what everybody saw.
+    Chaos(chaos::Options),
 }
 
 #[tokio::main]
@@ -39,6 +41,7 @@ async fn main() -> ExitCode {
         Verb::Up(options) => Box::pin(up::run(&preferences, options)).await,
         Verb::Down => down::run(),
         Verb::Test => test::run(&preferences).await,
+        Verb::Chaos(options) => Box::pin(chaos::run(&preferences, options)).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -45,6 +45,8 @@ pub struct Choices {
     pub with_empty_database: bool,
     /// Whether the edge lets as much pass as comes, for a load that is to reach what is behind its limits.
     pub is_unlimited: bool,
+    /// Whether the database must be on a server of our own, which may be ended.
+    pub with_own_server: bool,
 }
 
 /// A Nango that is there already.
@@ -89,7 +91,9 @@ impl Stack {
     pub async fn start(tools: &Tools, folder: &Path, choices: Choices) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let pki = Pki::create(&folder.join("pki"))?;
-        let database = if choices.with_empty_database {
+        let database = if choices.with_own_server {
+            Database::start_own(tools, folder).await?
+        } else if choices.with_empty_database {
             Database::start_empty(tools, folder).await?
         } else {
             Database::start(tools, folder).await?

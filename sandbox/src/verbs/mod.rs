@@ -1,5 +1,6 @@
 //! What `cargo sandbox` can be told to do.
 
+pub mod chaos;
 pub mod demo;
 pub mod down;
 pub mod test;

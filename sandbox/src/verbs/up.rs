@@ -159,6 +159,7 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         is_kind: kind,
         with_empty_database: false,
         is_unlimited: false,
+        with_own_server: false,
     })
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod badnango;
+mod chaos;
 mod crash;
 mod drain;
 mod edge;
