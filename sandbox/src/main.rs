@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use sandbox::{
     say,
     tools::Preferences,
-    verbs::{demo, down, test, up},
+    verbs::{demo, down, part, reproduce, test, up},
 };
 use std::process::ExitCode;
 
@@ -28,6 +28,11 @@ enum Verb {
     Down,
     /// Everything that CI runs.
     Test,
+    /// Build the filter a second time elsewhere, and say whether the bytes are the same.
+    Reproduce,
+    /// One part of it alone, for docker-compose.yml.
+    #[command(subcommand)]
+    Part(part::Part),
 }
 
 #[tokio::main]
@@ -39,6 +44,8 @@ async fn main() -> ExitCode {
         Verb::Up(options) => Box::pin(up::run(&preferences, options)).await,
         Verb::Down => down::run(),
         Verb::Test => test::run(&preferences).await,
+        Verb::Reproduce => reproduce::run(&preferences).await,
+        Verb::Part(part) => Box::pin(part::run(part)).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -146,7 +146,8 @@ impl Policy {
                 }
                 if !holds_head {
                     // The body would be verified after control was called.
-                    let problem = "holdsHead: the public listener verifies webhooks, and cannot without";
+                    let problem =
+                        "holdsHead: the public listener verifies webhooks, and cannot without";
                     problems.push(problem.to_owned());
                 }
                 read_webhook(webhook, &mut problems)

@@ -3,9 +3,10 @@
 pub mod cargo;
 mod debian;
 mod envoy;
+pub mod kubectl;
 mod pip;
 mod postgres;
-mod wasm;
+pub mod wasm;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};

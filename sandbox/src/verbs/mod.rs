@@ -2,5 +2,7 @@
 
 pub mod demo;
 pub mod down;
+pub mod part;
+pub mod reproduce;
 pub mod test;
 pub mod up;

@@ -1,0 +1,47 @@
+//! The schemas in `schemas/`, read strictly: a field that they do not name is a mistake.
+
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf};
+
+pub(crate) fn file(name: &str) -> Value {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/schemas");
+    serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+}
+
+/// The schema of a kind such as `apps/v1/Deployment`, if there is one here.
+pub(crate) fn of_kind(kind: &str) -> Option<Value> {
+    let files = ["kubernetes.json", "istio.json", "gateway-api.json"];
+    let mut schema = files.iter().find_map(|name| file(name)["kinds"].get(kind).cloned())?;
+    // What every object has, and definitions of custom resources leave out.
+    for common in ["apiVersion", "kind", "metadata"] {
+        let properties = schema["properties"].as_object_mut().unwrap();
+        properties.entry(common).or_insert_with(|| json!({}));
+    }
+    close(&mut schema);
+    Some(schema)
+}
+
+/// Refuses fields without a name, as a server does that validates strictly.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            let takes_any =
+                members.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
+            // Part of a schema that is closed already.
+            let is_whole = members.contains_key("type");
+            if members.contains_key("properties") && is_whole && !takes_any {
+                members.entry("additionalProperties").or_insert(json!(false));
+            }
+            members.values_mut().for_each(close);
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What is wrong with a document.
+pub(crate) fn complaints(schema: &Value, document: &Value) -> Vec<String> {
+    let validator = jsonschema::validator_for(schema).unwrap();
+    let errors = validator.iter_errors(document);
+    errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
