@@ -96,7 +96,6 @@ impl World {
         (status, document["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    #[track_caller]
     async fn serves_clients(&self, granted: &str) {
         let (app, stranger) = (self.client(granted), self.client("spiffe://acme.example/stranger"));
         let (own, other) = ("/tenants/acme/connections", "/tenants/rival/connections");
@@ -110,7 +109,6 @@ impl World {
         assert_eq!(self.ask(&stranger, "clients", (Method::GET, own)).await, denied);
     }
 
-    #[track_caller]
     async fn serves_strangers(&self) {
         let nobody = client_as(&self.pki, None).unwrap();
         let ask = |method, path| self.ask(&nobody, "public", (method, path));
