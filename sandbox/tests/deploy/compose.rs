@@ -34,7 +34,7 @@ fn is_one_shot(service: &Value) -> bool {
 
 #[test]
 fn it_is_what_the_compose_specification_says() {
-    let schema = schema::file("compose-spec.json");
+    let schema = schema::of_compose();
     assert_eq!(schema::complaints(&schema, &compose()), Vec::<String>::new());
     let mut misspelt = compose();
     misspelt["services"]["control"]["healthchek"] = json!({});

@@ -12,6 +12,7 @@ mod compose;
 mod edge;
 mod images;
 mod manifests;
+mod parts;
 mod references;
 mod schema;
 mod settings;

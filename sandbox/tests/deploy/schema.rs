@@ -1,15 +1,21 @@
 //! The schemas in `schemas/`, read strictly: a field that they do not name is a mistake.
 
+use jsonschema::Validator;
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 
-pub(crate) fn file(name: &str) -> Value {
+/// The schema of compose files.
+pub(crate) fn of_compose() -> Validator {
+    jsonschema::validator_for(&file("compose-spec.json")).unwrap()
+}
+
+fn file(name: &str) -> Value {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/schemas");
     serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
 }
 
 /// The schema of a kind such as `apps/v1/Deployment`, if there is one here.
-pub(crate) fn of_kind(kind: &str) -> Option<Value> {
+pub(crate) fn of_kind(kind: &str) -> Option<Validator> {
     let files = ["kubernetes.json", "istio.json", "gateway-api.json"];
     let mut schema = files.iter().find_map(|name| file(name)["kinds"].get(kind).cloned())?;
     // What every object has, and definitions of custom resources leave out.
@@ -18,7 +24,7 @@ pub(crate) fn of_kind(kind: &str) -> Option<Value> {
         properties.entry(common).or_insert_with(|| json!({}));
     }
     close(&mut schema);
-    Some(schema)
+    Some(jsonschema::validator_for(&schema).unwrap())
 }
 
 /// Refuses fields without a name, as a server does that validates strictly.
@@ -40,8 +46,7 @@ fn close(schema: &mut Value) {
 }
 
 /// What is wrong with a document.
-pub(crate) fn complaints(schema: &Value, document: &Value) -> Vec<String> {
-    let validator = jsonschema::validator_for(schema).unwrap();
-    let errors = validator.iter_errors(document);
+pub(crate) fn complaints(schema: &Validator, document: &Value) -> Vec<String> {
+    let errors = schema.iter_errors(document);
     errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
