@@ -85,15 +85,17 @@ pub fn begin(policy: &Policy, request: Request<'_>, now_ms: u64) -> (Step, LogFa
     let request_id = head::request_id(request.headers);
     let mut facts = LogFacts::default();
     let step = decide(policy, request, request_id.clone(), now_ms, &mut facts)
-        .unwrap_or_else(|denial| refuse(request, Refusal { denial, request_id }));
+        .unwrap_or_else(|denial| refuse(policy, request, Refusal { denial, request_id }));
     (step, facts)
 }
 
 /// A small body is waited for: over HTTP/2 an answer before its end comes with a reset, at which some
-/// clients throw the answer away, and over HTTP/1.1 it costs the connection.
-fn refuse(request: Request<'_>, refusal: Refusal) -> Step {
+/// clients throw the answer away, and over HTTP/1.1 it costs the connection. Where nothing can be held, that is
+/// still better than no answer.
+fn refuse(policy: &Policy, request: Request<'_>, refusal: Refusal) -> Step {
     let declared = head::declared_body_bytes(request.headers);
-    if request.has_body && declared.is_some_and(|bytes| bytes <= AWAITED_BODY_BYTES_MAX) {
+    let may_wait = policy.holds_head && request.has_body;
+    if may_wait && declared.is_some_and(|bytes| bytes <= AWAITED_BODY_BYTES_MAX) {
         Step::RefuseAfterBody(refusal)
     } else {
         Step::Refuse(refusal)

@@ -12,6 +12,7 @@ use axum::{
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use reqwest::{Certificate, Client, Identity};
+use rustls::ServerConfig;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -66,6 +67,15 @@ impl fmt::Debug for ClientApp {
 
 impl ClientApp {
     pub fn start(pki: &Pki, signing_secret: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::start_on(listener, pki.server_tls("receiver")?, signing_secret)
+    }
+
+    pub fn start_on(
+        listener: TcpListener,
+        tls: ServerConfig,
+        signing_secret: &str,
+    ) -> anyhow::Result<Self> {
         let webhook = standardwebhooks::Webhook::new(signing_secret)
             .map_err(|error| anyhow::anyhow!("the signing secret is unusable: {error}"))?;
         let shared = Arc::new(Shared {
@@ -78,10 +88,9 @@ impl ClientApp {
         let router = Router::new()
             .route("/webhooks/connections", post(take))
             .with_state(Arc::clone(&shared));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let tls = RustlsConfig::from_config(Arc::new(pki.server_tls("receiver")?));
+        let tls = RustlsConfig::from_config(Arc::new(tls));
         let handle = Handle::new();
         let server = axum_server::from_tcp_rustls(listener, tls)?
             .handle(handle.clone())

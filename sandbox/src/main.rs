@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use sandbox::{
     say,
     tools::Preferences,
-    verbs::{chaos, demo, down, test, up},
+    verbs::{chaos, demo, down, part, reproduce, test, up},
 };
 use std::process::ExitCode;
 
@@ -30,6 +30,11 @@ enum Verb {
     Test,
     /// Kill, restart and cut everything under load, and compare what everybody saw.
     Chaos(chaos::Options),
+    /// Build the filter a second time elsewhere, and say whether the bytes are the same.
+    Reproduce,
+    /// One part of it alone, for docker-compose.yml.
+    #[command(subcommand)]
+    Part(part::Part),
 }
 
 #[tokio::main]
@@ -42,6 +47,8 @@ async fn main() -> ExitCode {
         Verb::Down => down::run(),
         Verb::Test => test::run(&preferences).await,
         Verb::Chaos(options) => Box::pin(chaos::run(&preferences, options)).await,
+        Verb::Reproduce => reproduce::run(&preferences).await,
+        Verb::Part(part) => Box::pin(part::run(part)).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -122,13 +122,15 @@ impl Pki {
         pki.write("clients-ca.crt", &pki.clients.certificate_pem)?;
         let both = format!("{}{}", pki.service.certificate_pem, pki.clients.certificate_pem);
         pki.write("mesh-ca.crt", &both)?;
-        let server = [Name::Dns("localhost"), Name::Loopback];
+        // `edge`, `control` and `client-app` are names of docker-compose.yml.
+        let server = [Name::Dns("localhost"), Name::Dns("edge"), Name::Loopback];
         pki.write_identity("server", &pki.service.issue("server", &server)?)?;
         let edge = [Name::Uri("spiffe://sandbox.example/edge")];
         pki.write_identity("edge", &pki.service.issue("edge", &edge)?)?;
         let control = [Name::Dns("control"), Name::Dns("localhost"), Name::Loopback];
         pki.write_identity("control", &pki.service.issue("control", &control)?)?;
-        pki.write_identity("receiver", &pki.service.issue("receiver", &server)?)?;
+        let receiver = [Name::Dns("localhost"), Name::Dns("client-app"), Name::Loopback];
+        pki.write_identity("receiver", &pki.service.issue("receiver", &receiver)?)?;
         pki.write_identity("app", &pki.clients.issue("app", &[Name::Uri(APP)])?)?;
         Ok(pki)
     }
@@ -140,14 +142,7 @@ impl Pki {
 
     /// A server with the identity `name`, for callers with a certificate of this deployment only.
     pub fn server_tls(&self, name: &str) -> anyhow::Result<ServerConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.service.certificate_pem.as_bytes())?)?;
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
-        let chain = CertificateDer::pem_file_iter(self.path(&format!("{name}.crt")))?
-            .collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key")))?;
-        let server = ServerConfig::builder().with_client_cert_verifier(verifier);
-        Ok(server.with_single_cert(chain, key)?)
+        server_tls(&self.folder, name)
     }
 
     pub fn read(&self, file: &str) -> anyhow::Result<String> {
@@ -163,4 +158,16 @@ impl Pki {
     fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
         Ok(fs::write(self.path(file), text)?)
     }
+}
+
+/// The same, of files that another process made.
+pub fn server_tls(folder: &Path, name: &str) -> anyhow::Result<ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("service-ca.crt"))?)?;
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+    let chain = CertificateDer::pem_file_iter(folder.join(format!("{name}.crt")))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}.key")))?;
+    let server = ServerConfig::builder().with_client_cert_verifier(verifier);
+    Ok(server.with_single_cert(chain, key)?)
 }

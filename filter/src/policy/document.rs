@@ -11,6 +11,8 @@ pub(super) struct Document {
     pub version: String,
     pub listener: ListenerKind,
     pub assertion_keys: SecretSource,
+    #[serde(default = "holds_head")]
+    pub holds_head: bool,
     #[serde(default)]
     pub webhook: Option<Webhook>,
     #[serde(default)]
@@ -19,6 +21,11 @@ pub(super) struct Document {
     pub grants: Option<Vec<GrantDocument>>,
     #[serde(default)]
     pub dry_run: Option<DryRunDocument>,
+}
+
+/// What `envoy/` and the `EnvoyFilter` of `envoy/istio` set.
+const fn holds_head() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]

@@ -82,6 +82,9 @@ pub struct Policy {
     /// The operator's name for this text, for logs and metrics.
     pub version: String,
     pub assertion_keys: SecretSource,
+    /// Whether Envoy's `allow_on_headers_stop_iteration` is set. Without it no callback follows a head that was
+    /// held, and the request hangs; a module cannot see how it is set.
+    pub holds_head: bool,
     pub listener: Listener,
 }
 
@@ -124,13 +127,27 @@ impl Policy {
     pub fn parse(json: &[u8]) -> Result<Self, UnusablePolicy> {
         let document: Document = serde_json::from_slice(json)
             .map_err(|error| UnusablePolicy(vec![error.to_string()]))?;
-        let Document { version, listener, assertion_keys, webhook, identity, grants, dry_run } =
-            document;
+        let Document {
+            version,
+            listener,
+            assertion_keys,
+            holds_head,
+            webhook,
+            identity,
+            grants,
+            dry_run,
+        } = document;
         let mut problems = Vec::new();
         let listener = match listener {
             ListenerKind::Public => {
                 if identity.is_some() || grants.is_some() || dry_run.is_some() {
                     let problem = "identity, grants, dryRun: belong to the clients listener";
+                    problems.push(problem.to_owned());
+                }
+                if !holds_head {
+                    // The body would be verified after control was called.
+                    let problem =
+                        "holdsHead: the public listener verifies webhooks, and cannot without";
                     problems.push(problem.to_owned());
                 }
                 read_webhook(webhook, &mut problems)
@@ -146,7 +163,9 @@ impl Policy {
             problems.push("version: 1 to 64 letters, digits, '.', '_' and '-'".to_owned());
         }
         match listener {
-            Some(listener) if problems.is_empty() => Ok(Self { version, assertion_keys, listener }),
+            Some(listener) if problems.is_empty() => {
+                Ok(Self { version, assertion_keys, holds_head, listener })
+            }
             _ => Err(UnusablePolicy(problems)),
         }
     }

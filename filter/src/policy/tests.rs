@@ -55,6 +55,21 @@ fn a_policy_of_either_listener_loads() {
 }
 
 #[test]
+fn a_head_is_held_unless_the_policy_says_that_it_cannot_be() {
+    let with = |json: &str, holds: &str| {
+        json.replace("\"version\"", &format!("\"holdsHead\":{holds},\"version\""))
+    };
+    let holds = |json: &str| Policy::parse(json.as_bytes()).map(|policy| policy.holds_head);
+    assert_eq!(holds(CLIENTS), Ok(true));
+    assert_eq!(holds(&with(CLIENTS, "true")), Ok(true));
+    assert_eq!(holds(&with(CLIENTS, "false")), Ok(false));
+    assert_eq!(holds(&with(PUBLIC, "true")), Ok(true));
+    // Control would be called with what nobody verified.
+    check_refused(&with(PUBLIC, "false"), "holdsHead: the public listener verifies webhooks");
+    check_refused(&with(CLIENTS, "null"), "invalid type");
+}
+
+#[test]
 fn an_identity_has_one_source_and_it_is_named() {
     let identity = |json: &str| match Policy::parse(with_identity(json).as_bytes())?.listener {
         Listener::Clients { identity, .. } => Ok::<_, UnusablePolicy>(identity),

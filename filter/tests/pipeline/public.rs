@@ -79,6 +79,17 @@ fn a_refusal_waits_for_a_small_body_and_for_no_other() {
     assert!(!waits(Try::client("GET", "/nowhere").with("content-length", "0")));
 }
 
+/// Where Envoy lacks the flag, no callback follows a head that was held: the refusal would never be read.
+#[test]
+fn where_no_head_can_be_held_a_refusal_waits_for_nothing() {
+    const UNHELD: &str = r#"{"version":"1","listener":"clients","assertionKeys":{"filterState":"a"},"holdsHead":false,
+        "identity":{"certificate":{"names":["uri"]}},"grants":[]}"#;
+    let refused = Try { chunks: vec![BODY], ..Try::client("POST", "/nowhere") };
+    let refused = Try { policy: UNHELD, ..refused }.with("content-length", "15");
+    assert!(matches!(refused.begin().0, Step::Refuse(_)));
+    check_refused(refused, 404, "edge_no_route");
+}
+
 #[test]
 fn a_missing_or_guessable_key_is_our_fault_and_never_a_pass() {
     for key in [None, Some(b"-".as_slice()), Some(b"".as_slice()), Some(b"short".as_slice())] {

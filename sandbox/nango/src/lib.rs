@@ -1,6 +1,6 @@
 //! A Nango that answers like the recorded one, and a provider behind it.
 //!
-//! It is for tests and the sandbox: it listens on loopback only, forgets everything when it ends, and
+//! It is for tests and the sandbox: it listens on loopback unless told otherwise, forgets everything when it ends, and
 //! issues tokens that open nothing. Its answers are held to the recordings in `contract/fixtures` by
 //! `tests/faithful/`, and like the real one it makes no promise about its webhooks: it repeats and
 //! delays them, and drops what was not taken. [`Manners`] says how badly it behaves.
@@ -118,9 +118,19 @@ pub(crate) struct Shared {
 impl StandIn {
     /// Starts a Nango on `port`, or on a free one for 0, and its provider on a free one.
     pub async fn start(settings: Settings, port: u16) -> io::Result<Self> {
-        let provider = Provider::start().await?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let address = listener.local_addr()?;
+        Self::start_on(Ipv4Addr::LOCALHOST, [port, 0], settings).await
+    }
+
+    /// The same on another interface, with the port of Nango and the provider's, for a container. What it
+    /// tells browsers stays loopback, where the container's ports are.
+    pub async fn start_on(
+        interface: Ipv4Addr,
+        [port, provider_port]: [u16; 2],
+        settings: Settings,
+    ) -> io::Result<Self> {
+        let provider = Provider::start(interface, provider_port).await?;
+        let listener = TcpListener::bind((interface, port)).await?;
+        let address = (Ipv4Addr::LOCALHOST, listener.local_addr()?.port()).into();
         let http = webhooks::client(settings.trusted_ca.as_deref()).map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
             settings,

@@ -71,9 +71,9 @@ struct Granted {
 }
 
 impl Provider {
-    pub(crate) async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+    pub(crate) async fn start(interface: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((interface, port)).await?;
+        let address = (Ipv4Addr::LOCALHOST, listener.local_addr()?.port()).into();
         let shared = Arc::<Shared>::default();
         let router = Router::new()
             .route("/login/oauth/authorize", get(ask).post(decide))

@@ -4,10 +4,11 @@ pub mod cargo;
 mod debian;
 pub mod earlier;
 mod envoy;
+pub mod kubectl;
 pub mod pip;
 mod postgres;
 pub mod standard_webhooks;
-mod wasm;
+pub mod wasm;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};

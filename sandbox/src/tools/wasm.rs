@@ -3,7 +3,10 @@
 use super::{Preferences, WasmToolchain, cargo, debian};
 use crate::{say, workspace};
 use anyhow::Context as _;
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 use tokio::process::Command;
 
 const TARGET: &str = "wasm32-wasip1";
@@ -15,16 +18,16 @@ const FEATURES: &str = "-Ctarget-feature=+simd128,+bulk-memory";
 const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc", "lld"];
 
 /// Builds the filter and says where it is.
-pub(super) async fn build(preferences: &Preferences) -> anyhow::Result<PathBuf> {
+pub async fn build(preferences: &Preferences) -> anyhow::Result<PathBuf> {
     let build = match preferences.wasm_toolchain {
         Some(WasmToolchain::Rustup) => {
             add_target().await.context("rustup cannot add the wasm target")?;
-            by_rustup()
+            by_rustup()?
         }
         Some(WasmToolchain::Debian) => by_debian(preferences).await?,
-        None if has_target().await => by_rustup(),
+        None if has_target().await => by_rustup()?,
         None => match add_target().await {
-            Ok(()) => by_rustup(),
+            Ok(()) => by_rustup()?,
             Err(error) => {
                 say::doing(&format!(
                     "rustup cannot add {TARGET} ({error}); taking Debian's toolchain"
@@ -37,10 +40,38 @@ pub(super) async fn build(preferences: &Preferences) -> anyhow::Result<PathBuf> 
     cargo::built(build, "connections_filter").await
 }
 
-fn by_rustup() -> Command {
+/// Builds a copy of the sources, by a cargo with another home.
+pub async fn build_at(sources: &Path, home: &Path) -> anyhow::Result<PathBuf> {
     let mut build = cargo::command();
-    build.args(arguments());
     build
+        .args(arguments())
+        .current_dir(sources)
+        .env("CARGO_HOME", home)
+        .env("CARGO_TARGET_DIR", sources.join("target"))
+        .env(FLAGS, flags(home));
+    cargo::built(build, "connections_filter").await
+}
+
+fn by_rustup() -> anyhow::Result<Command> {
+    let mut build = cargo::command();
+    build.args(arguments()).env(FLAGS, flags(&cargo_home()?));
+    Ok(build)
+}
+
+/// Flags, with a separator that no path has.
+const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
+
+/// Messages of panics hold paths below cargo's home: without it the bytes are the same for everybody.
+/// `filter/Dockerfile` says the same.
+fn flags(home: &Path) -> String {
+    format!("{FEATURES}\u{1f}--remap-path-prefix={}=/cargo", home.display())
+}
+
+/// Where cargo keeps what it downloads.
+pub fn cargo_home() -> anyhow::Result<PathBuf> {
+    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let usual = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    set.or_else(usual).context("neither CARGO_HOME nor HOME is set")
 }
 
 fn arguments() -> [&'static str; 7] {

@@ -3,5 +3,7 @@
 pub mod chaos;
 pub mod demo;
 pub mod down;
+pub mod part;
+pub mod reproduce;
 pub mod test;
 pub mod up;

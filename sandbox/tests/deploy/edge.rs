@@ -1,0 +1,312 @@
+//! The parts of the manifests that Envoy reads, in the real Envoy: as Istio and Envoy Gateway put them into a
+//! listener, and the probes of Kubernetes beside `envoy.yaml`. There is no control behind it: what is let through
+//! is answered by Envoy, with 503 and without a code.
+
+use crate::manifests::{kind, name, rendered};
+use filter::policy::Policy;
+use reqwest::{Client, Method};
+use sandbox::{
+    client_app::client_as,
+    envoy::{Addresses, EdgeSecrets, Envoy, configuration},
+    pki::{Identity, Name, Pki},
+    ports,
+    process::Process,
+    tools::Tools,
+};
+use serde_json::{Value, json};
+use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+const FACTS: &str = "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config";
+const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const KEYS: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a mesh makes of a listener: fields of its manager, and filters before the router.
+#[derive(Debug, Clone)]
+struct Listener {
+    name: &'static str,
+    manager: Value,
+    filters: Vec<Value>,
+}
+
+/// A running Envoy with listeners of somebody else's making.
+struct World {
+    envoy: Envoy,
+    pki: Pki,
+    _folder: TempDir,
+}
+
+fn address(port: u16) -> std::net::SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
+    let tools = Tools::for_tests().await.unwrap();
+    let pki = Pki::create(&folder.join("pki")).unwrap();
+    let [clients, public, admin, control] = ports::free().unwrap().map(address);
+    let addresses = Addresses { clients, public, admin, control };
+    let secrets = EdgeSecrets { webhook_keys: KEYS.to_owned(), assertion_keys: KEYS.to_owned() };
+    Envoy::prepare(&folder.join("envoy"), &tools.filter, addresses, &pki, &secrets).unwrap();
+    (tools, pki, addresses)
+}
+
+impl World {
+    async fn start(listeners: &[Listener], environment: &[(&str, String)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (tools, pki, addresses) = prepare(folder.path()).await;
+        let envoys = folder.path().join("envoy");
+        configuration::adjust(&envoys, |document| {
+            for listener in listeners {
+                let found = configuration::listener(document, listener.name)?;
+                *configuration::manager(found)? = listener.made(&envoys);
+            }
+            Ok(())
+        })
+        .unwrap();
+        let envoy = Envoy::start(&tools.envoy, &envoys, addresses, environment).await.unwrap();
+        Self { envoy, pki, _folder: folder }
+    }
+
+    fn client(&self, spiffe: &str) -> Client {
+        let Identity { certificate_pem, key_pem, .. } =
+            self.pki.clients.issue("it", &[Name::Uri(spiffe)]).unwrap();
+        client_as(&self.pki, Some(&format!("{certificate_pem}{key_pem}"))).unwrap()
+    }
+
+    /// The status, and the code of the filter's own answers.
+    async fn ask(&self, client: &Client, listener: &str, call: (Method, &str)) -> (u16, String) {
+        let at = if listener == "clients" {
+            self.envoy.addresses.clients
+        } else {
+            self.envoy.addresses.public
+        };
+        let (method, path) = call;
+        let mut request = client.request(method.clone(), format!("https://{at}{path}"));
+        if method == Method::POST {
+            request = request.header("content-type", "application/json").body("{}");
+        }
+        // A request that hangs is a failure, and not a wait.
+        let answer = request.timeout(Duration::from_secs(10)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let document: Value =
+            serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default();
+        (status, document["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn serves_clients(&self, granted: &str) {
+        let (app, stranger) = (self.client(granted), self.client("spiffe://acme.example/stranger"));
+        let (own, other) = ("/tenants/acme/connections", "/tenants/rival/connections");
+        let passed = (503, String::new());
+        let denied = (403, "no_grant".to_owned());
+        assert_eq!(self.ask(&app, "clients", (Method::GET, own)).await, passed);
+        assert_eq!(self.ask(&app, "clients", (Method::POST, own)).await, passed);
+        assert_eq!(self.ask(&app, "clients", (Method::GET, other)).await, denied);
+        // With a body that a refusal might wait for.
+        assert_eq!(self.ask(&app, "clients", (Method::POST, other)).await, denied);
+        assert_eq!(self.ask(&stranger, "clients", (Method::GET, own)).await, denied);
+    }
+
+    async fn serves_strangers(&self) {
+        let nobody = client_as(&self.pki, None).unwrap();
+        let ask = |method, path| self.ask(&nobody, "public", (method, path));
+        assert_eq!(ask(Method::GET, "/health").await, (503, String::new()));
+        let unsigned = (401, "signature_invalid".to_owned());
+        assert_eq!(ask(Method::POST, "/webhooks/nango").await, unsigned);
+        assert_eq!(ask(Method::GET, "/tenants/acme/connections").await.0, 404);
+    }
+}
+
+impl Listener {
+    /// A manager as plain as a mesh's, with what the manifest says of it.
+    fn made(&self, folder: &Path) -> Value {
+        let router = json!({"name": "envoy.filters.http.router", "typed_config":
+            {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});
+        let mut manager = self.manager.clone();
+        let fields = manager.as_object_mut().unwrap();
+        fields.insert("@type".to_owned(), json!(MANAGER));
+        fields.insert("stat_prefix".to_owned(), json!(self.name));
+        let filters: Vec<Value> = self.filters.iter().cloned().chain([router]).collect();
+        fields.insert("http_filters".to_owned(), json!(filters));
+        let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "control"}});
+        let host = json!({"name": "all", "domains": ["*"], "routes": [route]});
+        fields.insert("route_config".to_owned(), json!({"virtual_hosts": [host]}));
+        let text = manager.to_string().replace("/etc/envoy", &folder.to_string_lossy());
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// What an agent makes of the address of an image: a file.
+fn local_code() -> Value {
+    json!({"local": {"filename": "/etc/envoy/filter/connections_filter.wasm"}})
+}
+
+#[tokio::test]
+async fn istios_gateway_verifies_holds_and_grants() {
+    let objects = rendered("istio/gateway").await;
+    let filter = objects.iter().find(|it| kind(it) == "EnvoyFilter").unwrap();
+    let patches = filter["spec"]["configPatches"].as_array().unwrap();
+    let extension = |called: &Value| {
+        let mut found = patches.iter().filter(|it| it["applyTo"] == "EXTENSION_CONFIG");
+        let found = found.find(|it| &it["patch"]["value"]["name"] == called).unwrap();
+        let mut value = found["patch"]["value"].clone();
+        assert!(value.pointer("/typed_config/config/vm_config/code/remote/http_uri/uri").is_some());
+        value["typed_config"]["config"]["vm_config"]["code"] = local_code();
+        value
+    };
+    let of = |name: &'static str, port: u64| {
+        let here =
+            || patches.iter().filter(move |it| it["match"]["listener"]["portNumber"] == port);
+        let merged = here().find(|it| it["applyTo"] == "NETWORK_FILTER").unwrap();
+        let filters = here().filter(|it| it["applyTo"] == "HTTP_FILTER").map(|it| {
+            let value = &it["patch"]["value"];
+            if value.get("config_discovery").is_some() {
+                extension(&value["name"])
+            } else {
+                value.clone()
+            }
+        });
+        let manager = merged["patch"]["value"]["typed_config"].clone();
+        Listener { name, manager, filters: filters.collect() }
+    };
+    let world = World::start(&[of("clients", 8443), of("public", 8444)], &[]).await;
+    world.serves_clients(sandbox::pki::APP).await;
+    world.serves_strangers().await;
+    world.envoy.stop().await.unwrap();
+}
+
+/// As a waypoint has it: no flag, no filter of ours before it, the key from the environment.
+#[tokio::test]
+async fn a_plain_wasm_plugin_grants_and_refuses_at_once() {
+    let objects = rendered("istio/waypoint").await;
+    let plugin = objects.iter().find(|it| kind(it) == "WasmPlugin").unwrap();
+    let spec = &plugin["spec"];
+    let hosts: Vec<&Value> =
+        spec["vmConfig"]["env"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    let granted = spec["pluginConfig"]["grants"][0]["principal"].as_str().unwrap().to_owned();
+    let istios = json!({"name": "istio", "typed_config": {"@type": FACTS, "on_request_headers": [
+        {"object_key": "io.istio.peer_principal", "factory_key": "envoy.string",
+         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_PEER_URI_SAN%"}}}]}});
+    let ours = json!({"name": "ours", "typed_config": {"@type": WASM, "config": {
+        "root_id": spec["pluginName"], "failure_policy": spec["failStrategy"],
+        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": local_code(), "environment_variables": {"host_env_keys": hosts}},
+        "configuration": {"@type": STRING, "value": spec["pluginConfig"].to_string()}}}});
+    let clients = Listener { name: "clients", manager: json!({}), filters: vec![istios, ours] };
+    let environment: Vec<(&str, String)> =
+        hosts.iter().map(|it| (it.as_str().unwrap(), KEYS.to_owned())).collect();
+    let world = World::start(&[clients], &environment).await;
+    world.serves_clients(&granted).await;
+    world.envoy.stop().await.unwrap();
+    // What it cannot do, it does not pretend to do.
+    let mut public = spec["pluginConfig"].clone();
+    public["listener"] = json!("public");
+    assert!(Policy::parse(public.to_string().as_bytes()).is_err());
+}
+
+#[tokio::test]
+async fn envoy_gateways_listeners_verify_hold_and_grant() {
+    let objects = rendered("gateway").await;
+    let called = |of: &str, called: &str| {
+        objects.iter().find(|it| kind(it) == of && name(it) == called).unwrap()["spec"].clone()
+    };
+    let mut hosts = Vec::new();
+    let mut listener = |listener: &'static str| {
+        let policy = format!("edge-{listener}");
+        let wasm = called("EnvoyExtensionPolicy", &policy)["wasm"][0].clone();
+        hosts.extend(
+            wasm["env"]["hostKeys"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it.as_str().unwrap().to_owned()),
+        );
+        let mut config = json!({"root_id": wasm["rootID"], "fail_open": wasm["failOpen"],
+            "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": local_code(),
+                "environment_variables": {"host_env_keys": wasm["env"]["hostKeys"]}},
+            "configuration": {"@type": STRING, "value": wasm["config"].to_string()}});
+        let mut filters = Vec::new();
+        for patch in called("EnvoyPatchPolicy", &policy)["jsonPatches"].as_array().unwrap() {
+            assert_eq!(patch["name"], format!("connections/edge/{listener}"));
+            let operation = &patch["operation"];
+            match operation["path"].as_str() {
+                Some(path) => {
+                    let wanted = format!("envoyextensionpolicy/connections/{policy}/wasm/0");
+                    assert!(operation["jsonPath"].as_str().unwrap().contains(&wanted));
+                    config[path.trim_start_matches('/')] = operation["value"].clone();
+                }
+                None => filters.push(operation["value"].clone()),
+            }
+        }
+        assert_eq!(config["allow_on_headers_stop_iteration"], json!(true));
+        filters.push(json!({"name": policy, "typed_config": {"@type": WASM, "config": config}}));
+        Listener { name: listener, manager: json!({}), filters }
+    };
+    let listeners = [listener("clients"), listener("public")];
+    let proxy = called("EnvoyProxy", "edge");
+    for host in &hosts {
+        assert!(proxy.to_string().contains(host), "the proxy's pods have no {host}");
+    }
+    let environment: Vec<(&str, String)> =
+        hosts.iter().map(|it| (it.as_str(), KEYS.to_owned())).collect();
+    let world = World::start(&listeners, &environment).await;
+    world.serves_clients("spiffe://acme.example/app").await;
+    world.serves_strangers().await;
+    world.envoy.stop().await.unwrap();
+}
+
+/// The deployment's own files, and what it adds to them on the command line.
+#[tokio::test]
+async fn kubernetes_runs_the_one_configuration_and_its_probes_show_no_more() {
+    let objects = rendered("kubernetes/overlays/example").await;
+    let edge = objects.iter().find(|it| {
+        kind(it) == "ConfigMap"
+            && name(it).starts_with("edge-")
+            && it["data"].get("envoy.yaml").is_some()
+    });
+    let data = &edge.unwrap()["data"];
+    let one = fs::read_to_string(sandbox::workspace::envoy_folder().join("envoy.yaml")).unwrap();
+    assert_eq!(data["envoy.yaml"], json!(one));
+    let folder = tempfile::tempdir().unwrap();
+    let (tools, _pki, addresses) = prepare(folder.path()).await;
+    let [probes] = ports::free().unwrap();
+    let added = data["probes.yaml"].as_str().unwrap();
+    let added = added
+        .replace("9902", &probes.to_string())
+        .replace("9901", &addresses.admin.port().to_string());
+    let mut command = Command::new(&tools.envoy);
+    command.arg("-c").arg(folder.path().join("envoy/envoy.json")).args(["--config-yaml", &added]);
+    command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
+    let mut envoy = Process::start("Envoy", command, &folder.path().join("envoy.log")).unwrap();
+    let at = |path: &str| format!("http://{}{path}", address(probes));
+    envoy.wait_until_well(&at("/livez"), Duration::from_secs(30)).await.unwrap();
+    let http = Client::new();
+    let metrics = http.get(at("/stats/prometheus")).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("envoy_server_live"));
+    for path in ["/quitquitquit", "/config_dump", "/healthcheck/fail", "/", "/ready", "/stats"] {
+        for method in [Method::GET, Method::POST] {
+            let answer = http.request(method, at(path)).send().await.unwrap();
+            assert_eq!(answer.status(), 404, "{path}");
+        }
+    }
+    assert_eq!(http.post(at("/stats/prometheus")).send().await.unwrap().status(), 404);
+    envoy.stop().await.unwrap();
+}
+
+/// The access log of a mesh is the edge's own.
+#[test]
+fn istios_access_log_has_the_fields_of_the_edges() {
+    let text =
+        fs::read_to_string(sandbox::workspace::envoy_folder().join("istio/mesh-config.yaml"))
+            .unwrap();
+    let mesh: Value = serde_saphyr::from_str(&text).unwrap();
+    let mut edge = configuration::read_configuration().unwrap();
+    let listener = configuration::listener(&mut edge, "clients").unwrap();
+    let fields = &configuration::manager(listener).unwrap()["access_log"][0]["typed_config"]["log_format"]
+        ["json_format"];
+    assert_eq!(
+        &mesh["meshConfig"]["extensionProviders"][0]["envoyFileAccessLog"]["logFormat"]["labels"],
+        fields
+    );
+}
