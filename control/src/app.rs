@@ -7,10 +7,12 @@ use crate::{
     doctor,
     http::{self, AppState, Probed},
     hub::Hub,
+    metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
     outbox::Outbox,
+    sampler::Sampler,
     store::Store,
     tls,
 };
@@ -39,6 +41,7 @@ struct App {
     router: Router,
     admin_router: Router,
     outbox: Outbox,
+    sampler: Sampler,
     hub: Hub,
     clock: Clock,
     store: Store,
@@ -50,7 +53,7 @@ struct App {
 /// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
 /// answered to the end.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let App { router, admin_router, outbox, hub, clock, store, tls, listen, admin_listen } =
+    let App { router, admin_router, outbox, sampler, hub, clock, store, tls, listen, admin_listen } =
         App::build(config, stop.clone())?;
     let handle = Handle::new();
     let admin_handle = Handle::new();
@@ -73,12 +76,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         }
     };
     let all_but_probes = async {
-        let (served, (), (), (), (), ()) = tokio::join!(
+        let (served, (), (), (), (), (), ()) = tokio::join!(
             serving,
             stopping,
             working,
             warning,
             hub.run(&store, &clock),
+            sampler.run(stop.clone()),
             say_when_listening(&handle),
         );
         admin_handle.shutdown();
@@ -98,6 +102,7 @@ impl App {
     fn build(config: Config, stop: CancellationToken) -> Result<Self, AppError> {
         let Config {
             log: _,
+            traces: _,
             database,
             listen,
             admin_listen,
@@ -116,16 +121,31 @@ impl App {
         }
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
-        let store = Store::new(database.0, mint.clone());
+        let metrics = Metrics::new(clock.clone());
+        let store = Store::new(database.0, mint.clone()).measured(metrics.clone());
         let limit = nango.calls_per_minute;
         let budget = Arc::new(Budget::new(store.clone(), limit, clock.clone(), mint.clone()));
-        let nango = NangoClient::new(nango, Some(budget), clock.clone(), mint.clone());
+        let parts = (clock.clone(), mint.clone());
+        let nango = NangoClient::new(nango, Some(budget), parts, metrics.clone());
         let nango = Arc::new(nango.map_err(AppError::Nango)?);
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
         let catalogue = Arc::new(catalogue);
         let hub = Hub::new(stop.clone());
-        let probed =
-            Probed { store: store.clone(), nango: Arc::clone(&nango), clock: clock.clone(), stop };
+        let sampler = Sampler {
+            store: store.clone(),
+            hub: hub.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            calls_per_minute: limit,
+            mtls: mtls.clone(),
+        };
+        let probed = Probed {
+            store: store.clone(),
+            nango: Arc::clone(&nango),
+            clock: clock.clone(),
+            sampler: sampler.clone(),
+            stop,
+        };
         let state = AppState {
             store: store.clone(),
             nango: Arc::clone(&nango),
@@ -135,6 +155,7 @@ impl App {
             clock: clock.clone(),
             mint: mint.clone(),
             hub: hub.clone(),
+            metrics: metrics.clone(),
         };
         Ok(Self {
             router: http::router(state),
@@ -148,7 +169,9 @@ impl App {
                 mint,
                 may_change_account,
                 last_page: Arc::default(),
+                metrics,
             },
+            sampler,
             hub,
             clock,
             store,

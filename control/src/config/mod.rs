@@ -25,6 +25,8 @@ pub type Environment = BTreeMap<String, String>;
 #[derive(Debug)]
 pub struct Config {
     pub log: LogConfig,
+    /// Where spans go; nowhere without it.
+    pub traces: Option<TraceConfig>,
     pub database: Database,
     /// What the edge and only the edge may call.
     pub listen: SocketAddr,
@@ -65,6 +67,15 @@ impl fmt::Debug for Database {
 pub struct LogConfig {
     pub level: tracing::Level,
     pub is_json: bool,
+}
+
+/// A collector of spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// Where it takes traces.
+    pub endpoint: Url,
+    /// Which process these are of.
+    pub instance: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,5 +23,6 @@ pub mod sealing;
 pub mod signing;
 pub mod start;
 pub mod sweep;
+pub mod traceparent;
 pub mod transition;
 pub mod wait;

@@ -5,6 +5,7 @@ use crate::{
     clock::Clock,
     domain::health::{Backlog, Database, Health, Status},
     nango::NangoClient,
+    sampler::Sampler,
     store::{Store, StoreError},
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -30,6 +31,8 @@ pub struct Probed {
     /// Looked at, never called: a probe must not use up the calls that users need.
     pub nango: Arc<NangoClient>,
     pub clock: Clock,
+    /// Shown at a scrape.
+    pub sampler: Sampler,
     /// Cancelled when the service is asked to stop.
     pub stop: CancellationToken,
 }

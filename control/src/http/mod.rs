@@ -9,6 +9,8 @@ mod get;
 mod health;
 mod idempotency;
 mod list;
+mod measure;
+mod metrics;
 mod opened;
 mod page;
 mod providers;
@@ -19,8 +21,8 @@ mod view;
 mod webhook;
 
 use crate::{
-    clock::Clock, config::CallbackMode, domain::provider::Catalogue, hub::Hub, mint::Mint,
-    nango::NangoClient, store::Store,
+    clock::Clock, config::CallbackMode, domain::provider::Catalogue, hub::Hub, metrics::Metrics,
+    mint::Mint, nango::NangoClient, store::Store,
 };
 use axum::{
     Router,
@@ -52,6 +54,7 @@ pub struct AppState {
     pub clock: Clock,
     pub mint: Mint,
     pub hub: Hub,
+    pub metrics: Metrics,
 }
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
@@ -85,6 +88,7 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn_with_state(state.clock.clone(), request_log::line))
+        .layer(middleware::from_fn_with_state(state.metrics.clone(), measure::measure))
         .with_state(state)
 }
 
@@ -93,5 +97,6 @@ pub fn admin_router(probed: Probed) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::scrape))
         .with_state(probed)
 }

@@ -7,6 +7,7 @@ mod answer;
 mod gate;
 mod probe;
 mod pulse;
+mod tried;
 mod wire;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         health::Vault,
         profile::{Mapping, Method, Profile},
     },
+    metrics::{CallName, Metrics},
     mint::Mint,
 };
 use answer::Answer;
@@ -52,20 +54,38 @@ const LIST_LIMIT: &str = "100";
 const PAGE_ROWS: usize = 2000;
 
 /// A second session would be another one, and nobody would know of the first.
-const SESSION: Call =
-    Call { class: Some(CallClass::Start), repeat: Repeat::IfUnsent, shows_health: true };
+const SESSION: Call = Call {
+    name: CallName::Session,
+    class: Some(CallClass::Start),
+    repeat: Repeat::IfUnsent,
+    shows_health: true,
+};
 /// Nango makes a state at each of them, and counts it apart from the calls with a key.
-const CONNECT: Call = Call { class: None, repeat: Repeat::Never, shows_health: true };
+const CONNECT: Call =
+    Call { name: CallName::Connect, class: None, repeat: Repeat::Never, shows_health: true };
 /// A code is good once. What fails may be the provider.
-const COMPLETE: Call = Call { class: None, repeat: Repeat::Never, shows_health: false };
-const LOOK_UP: Call =
-    Call { class: Some(CallClass::Confirm), repeat: Repeat::Safe, shows_health: true };
-const LOOK: Call =
-    Call { class: Some(CallClass::Upkeep), repeat: Repeat::Safe, shows_health: true };
-const DELETE: Call = LOOK;
+const COMPLETE: Call =
+    Call { name: CallName::Complete, class: None, repeat: Repeat::Never, shows_health: false };
+const LOOK_UP: Call = Call {
+    name: CallName::LookUp,
+    class: Some(CallClass::Confirm),
+    repeat: Repeat::Safe,
+    shows_health: true,
+};
+const LOOK: Call = Call {
+    name: CallName::Look,
+    class: Some(CallClass::Upkeep),
+    repeat: Repeat::Safe,
+    shows_health: true,
+};
+const DELETE: Call = Call { name: CallName::Delete, ..LOOK };
 /// What fails may be the provider.
-const PROFILE: Call =
-    Call { class: Some(CallClass::Profile), repeat: Repeat::Safe, shows_health: false };
+const PROFILE: Call = Call {
+    name: CallName::Profile,
+    class: Some(CallClass::Profile),
+    repeat: Repeat::Safe,
+    shows_health: false,
+};
 
 /// An authorisation that is to be opened.
 #[derive(Debug, Clone, Copy)]
@@ -132,15 +152,15 @@ impl NangoClient {
     pub fn new(
         config: NangoConfig,
         budget: Option<Arc<Budget>>,
-        clock: Clock,
-        mint: Mint,
+        (clock, mint): (Clock, Mint),
+        metrics: Metrics,
     ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        let gate = Gate::new(budget, config.call_timeout, clock, mint);
+        let gate = Gate::new(budget, config.call_timeout, (clock, mint), metrics);
         let (config, gate) = (Arc::new(config), Arc::new(gate));
         Ok(Self { http, config, pulse: Arc::default(), gate, prepaid: None })
     }
@@ -211,12 +231,12 @@ impl NangoClient {
 
     /// The newest page of everything that the vault has, to confirm many at once.
     pub async fn newest(&self) -> Result<Page, NangoError> {
-        self.read_page(LOOK_UP, 0).await
+        self.read_page(Call { name: CallName::Page, ..LOOK_UP }, 0).await
     }
 
     /// One page of everything that the vault has, the newest first.
     pub async fn page(&self, page: u32) -> Result<Page, NangoError> {
-        self.read_page(LOOK, page).await
+        self.read_page(Call { name: CallName::Page, ..LOOK }, page).await
     }
 
     async fn read_page(&self, call: Call, page: u32) -> Result<Page, NangoError> {

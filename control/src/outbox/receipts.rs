@@ -6,12 +6,14 @@ use crate::{
     domain::connection::Status,
     nango::{Listed, LookUp, NangoError},
     store::{As, ClaimedReceipt, Hint, Postponed, ReceiptOutcome, Settled, StoreError},
+    trace,
 };
 use chrono::TimeDelta;
 use contract::{
     id::{ConnectionId, NangoConnectionId, TenantId},
     nango::{AuthHint, HintTags, Operation, SimplifiedHint},
 };
+use tracing::field::Empty;
 
 /// The waits while the vault does not list what a webhook claims: it may list from a replica that lags.
 const LOOK_AGAIN_AFTER: [TimeDelta; 5] = [
@@ -39,25 +41,31 @@ impl Outbox {
         let Some(receipt) = self.store.claim_receipt(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
+        let span = tracing::info_span!("receipt", receipt.id = %receipt.id, trace.id = Empty);
+        trace::within(receipt.traceparent.clone(), span, self.confirm(&receipt)).await?;
+        Ok(true)
+    }
+
+    async fn confirm(&self, receipt: &ClaimedReceipt) -> Result<(), StoreError> {
         match self.lead(&receipt.hint).await? {
             Lead::Settle(outcome) => {
-                self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
+                self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
             }
             Lead::Ask(tenant, id) => match self.ask(&tenant, id).await {
-                Ok(listed) if listed.is_empty() => self.look_again(&receipt).await?,
-                Ok(listed) => self.carry_over(&receipt, &listed).await?,
-                Err(error) => self.ask_again(&receipt, &error).await?,
+                Ok(listed) if listed.is_empty() => self.look_again(receipt).await?,
+                Ok(listed) => self.carry_over(receipt, &listed).await?,
+                Err(error) => self.ask_again(receipt, &error).await?,
             },
             Lead::AskOnce(name) => match self.nango.look_up(LookUp::Nangos(&name)).await {
                 Ok(listed) if listed.is_empty() => {
                     let outcome = ReceiptOutcome::Unconfirmed;
-                    self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
+                    self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
                 }
-                Ok(listed) => self.carry_over(&receipt, &listed).await?,
-                Err(error) => self.ask_again(&receipt, &error).await?,
+                Ok(listed) => self.carry_over(receipt, &listed).await?,
+                Err(error) => self.ask_again(receipt, &error).await?,
             },
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Matches a hint with what is kept here, so that a stranger's forgery costs as little as possible.

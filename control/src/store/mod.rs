@@ -15,8 +15,9 @@ mod listing;
 mod news;
 mod receipts;
 mod sweeps;
+mod vitals;
 
-use crate::mint::Mint;
+use crate::{metrics::Metrics, mint::Mint};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use sqlx::{
@@ -36,6 +37,7 @@ pub use jobs::{ClaimedJob, JobKind};
 pub use news::{Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use sweeps::{Bound, ClaimedSweep};
+pub use vitals::{Counts, Vitals};
 
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -103,6 +105,7 @@ const NOT_MIGRATED: [&str; 2] = ["22023", "42P01"];
 pub struct Store {
     pool: PgPool,
     mint: Mint,
+    metrics: Metrics,
 }
 
 impl Store {
@@ -112,7 +115,7 @@ impl Store {
             .max_connections(16)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options.options(SESSION));
-        Self { pool, mint }
+        Self { pool, mint, metrics: Metrics::default() }
     }
 
     /// A store without limits on the time of a statement: a migration may take long, and one that
@@ -122,8 +125,14 @@ impl Store {
         Self::with_pool(pool.connect_lazy_with(options), mint)
     }
 
-    pub const fn with_pool(pool: PgPool, mint: Mint) -> Self {
-        Self { pool, mint }
+    pub fn with_pool(pool: PgPool, mint: Mint) -> Self {
+        Self { pool, mint, metrics: Metrics::default() }
+    }
+
+    /// The same store, counted by these.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     pub async fn migrate(&self) -> Result<(), MigrateError> {
@@ -165,8 +174,16 @@ impl Store {
         self.pool.close().await;
     }
 
+    async fn acquire(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let (begun, waiting) = (self.metrics.begin(), self.metrics.acquires());
+        let tx = self.pool.begin().await;
+        drop(waiting);
+        self.metrics.acquired(&begun, !matches!(tx, Err(sqlx::Error::PoolTimedOut)));
+        Ok(tx?)
+    }
+
     async fn begin(&self, role: As<'_>) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.acquire().await?;
         let (role, tenant) = match role {
             As::Tenant(tenant) => ("connections_api", tenant.as_str()),
             As::Worker => ("connections_worker", ""),

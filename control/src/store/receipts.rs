@@ -1,6 +1,7 @@
 //! Receipts: webhooks that were taken, and the claims on those that are still to be confirmed.
 
 use super::{As, Store, StoreError, later, wake};
+use crate::{domain::traceparent::Traceparent, trace};
 use chrono::{DateTime, Utc};
 use contract::{
     id::ReceiptId,
@@ -38,6 +39,8 @@ pub struct ClaimedReceipt {
     /// How often the vault could not be asked.
     pub failures: usize,
     pub hint: Hint,
+    /// The trace of the webhook.
+    pub traceparent: Option<Traceparent>,
 }
 
 /// Why a receipt or a job is looked at again later.
@@ -86,7 +89,7 @@ impl ReceiptOutcome {
     }
 }
 
-type Row = (Uuid, i32, i32, String, Option<Json<serde_json::Value>>);
+type Row = (Uuid, i32, i32, String, Option<Json<serde_json::Value>>, Option<String>);
 
 impl Store {
     /// Keeps what a webhook claims; what says nothing is settled at once. When this returns, the
@@ -106,8 +109,8 @@ impl Store {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
             "INSERT INTO receipts (receipt_id, received_at, request_id, webhook_key, body_sha256, kind, hint, outcome,
-                settled_at, due_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2)",
+                settled_at, due_at, traceparent)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2, $9)",
         )
         .bind(id.as_uuid())
         .bind(received_at)
@@ -117,12 +120,16 @@ impl Store {
         .bind(kind)
         .bind(hint)
         .bind(outcome.map(ReceiptOutcome::as_str))
+        .bind(trace::current().as_ref().map(Traceparent::as_str))
         .execute(&mut *tx)
         .await?;
         if outcome.is_none() {
             wake(&mut tx).await?;
         }
         tx.commit().await?;
+        if let Some(outcome) = outcome {
+            self.metrics.receipt(outcome.as_str());
+        }
         Ok(())
     }
 
@@ -142,7 +149,7 @@ impl Store {
                  WHERE settled_at IS NULL AND due_at <= $2 AND kind IN ('auth', 'simplified')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING receipt_id, looks, failures, kind, hint",
+             RETURNING receipt_id, looks, failures, kind, hint, traceparent",
         )
         .bind(lease)
         .bind(at)
@@ -150,7 +157,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(id, looks, failures, kind, hint)| {
+        row.map(|(id, looks, failures, kind, hint, traceparent)| {
             let hint = hint.map(|Json(hint)| hint).unwrap_or_default();
             let hint = match kind.as_str() {
                 "auth" => serde_json::from_value(hint).map(Hint::Auth),
@@ -164,6 +171,7 @@ impl Store {
                 hint: hint.map_err(|error| {
                     StoreError::Corrupt(format!("receipts.hint of {id}: {error}"))
                 })?,
+                traceparent: traceparent.and_then(|text| text.parse().ok()),
             })
         })
         .transpose()
@@ -196,8 +204,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         // A lost lease means that another worker ended it, or will.
-        end_receipt(&mut tx, receipt.id, receipt.lease, outcome.as_str(), at).await?;
+        let has_ended =
+            end_receipt(&mut tx, receipt.id, receipt.lease, outcome.as_str(), at).await?;
         tx.commit().await?;
+        if has_ended {
+            self.metrics.receipt(outcome.as_str());
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use control::{
     },
     http::AppState,
     hub::Hub,
+    metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
@@ -84,8 +85,10 @@ pub fn service(
         calls_per_minute,
         call_timeout: setup.call_timeout,
     };
-    let client =
-        NangoClient::new(config, Some(Arc::new(budget)), clock.clone(), mint.clone()).unwrap();
+    let metrics = Metrics::new(clock.clone());
+    let store = store.clone().measured(metrics.clone());
+    let parts = (clock.clone(), mint.clone());
+    let client = NangoClient::new(config, Some(Arc::new(budget)), parts, metrics.clone()).unwrap();
     let client = Arc::new(client);
     let signing = KeyRing::parse(SIGNING_SECRET.as_bytes()).unwrap();
     let notifications = NotificationConfig {
@@ -117,9 +120,10 @@ pub fn service(
         assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
         clock: clock.clone(),
         mint: mint.clone(),
+        metrics: metrics.clone(),
     };
     let outbox = Outbox {
-        store: store.clone(),
+        store,
         nango: client,
         catalogue,
         notifier,
@@ -127,6 +131,7 @@ pub fn service(
         mint,
         may_change_account: false,
         last_page: Arc::default(),
+        metrics,
     };
     (state, outbox)
 }
