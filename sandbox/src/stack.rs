@@ -39,6 +39,8 @@ pub struct Choices {
     pub public_port: Option<u16>,
     /// Further providers: the settings `<PROVIDER>_INTEGRATION_KEY`.
     pub integrations: Vec<(String, String)>,
+    /// Where control exports its spans; nowhere without it.
+    pub otlp_endpoint: Option<String>,
     /// Whether the stand-in Nango sends each webhook once and at once.
     pub is_kind: bool,
     /// Whether the database must be new and empty.
@@ -119,6 +121,7 @@ impl Stack {
         let keys = (signing_secret.as_str(), profile_key);
         let mut environment = environment(&coordinates, &pki, &database, &ports, keys);
         environment.extend(choices.integrations);
+        environment.extend(traces(choices.otlp_endpoint));
         let control_settings = Settings {
             program: tools.control.clone(),
             environment,
@@ -255,6 +258,14 @@ async fn start_nango(
     nango.send_webhooks_to(format!("{public_url}/webhooks/nango"));
     let remote = RemoteNango { url: nango.url(), secret_key, webhook_secret };
     Ok((Some(nango), remote, Some(profile_key)))
+}
+
+/// What is set for a collector; batches are short, for whoever waits for them.
+fn traces(endpoint: Option<String>) -> impl Iterator<Item = (String, String)> {
+    let settings = endpoint.map(|endpoint| {
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned())]
+    });
+    settings.into_iter().flatten().map(|(name, value)| (name.to_owned(), value))
 }
 
 /// Control's settings, by the names that README and ARCHITECTURE give them.

@@ -5,6 +5,7 @@ mod debian;
 mod envoy;
 mod pip;
 mod postgres;
+mod prometheus;
 mod wasm;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use postgres::Postgres;
+pub use prometheus::Prometheus;
 
 /// Which of several ways to take, where there are several.
 #[derive(Debug, Clone, Copy, Default, Args)]

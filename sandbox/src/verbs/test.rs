@@ -3,7 +3,7 @@
 use crate::{
     database::Database,
     say,
-    tools::{Preferences, TOOLS_VARIABLE, Tools, cargo},
+    tools::{Preferences, Prometheus, TOOLS_VARIABLE, Tools, cargo},
     workspace,
 };
 use anyhow::ensure;
@@ -14,6 +14,8 @@ pub async fn run(preferences: &Preferences) -> anyhow::Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo("lints", &clippy, &[]).await?;
     let tools = Tools::ready(preferences).await?;
+    // The tests of rules and dashboard need it, and would be late to say so.
+    Prometheus::find().await?;
     let logs = workspace::sandbox_folder().join("test");
     std::fs::create_dir_all(&logs)?;
     let database = Database::start(&tools, &logs).await?;

@@ -156,6 +156,7 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         public_url,
         edge_port,
         public_port,
+        otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok(),
         is_kind: kind,
         with_empty_database: false,
     })

@@ -288,9 +288,13 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_as(Choices::default()).await
+    }
+
+    pub async fn start_as(choices: Choices) -> Self {
         let tools = Tools::for_tests().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let choices = Choices { with_empty_database: true, ..Choices::default() };
+        let choices = Choices { with_empty_database: true, ..choices };
         let stack = Box::pin(Stack::start(&tools, folder.path(), choices)).await.unwrap();
         Self { stack, _folder: folder }
     }
