@@ -8,11 +8,13 @@ use opentelemetry::{
     Context, SpanId, TraceFlags, TraceId,
     trace::{SpanContext, TraceContextExt as _, TraceState},
 };
+use reqwest::RequestBuilder;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// The header, and the field of log lines.
+/// The header.
 pub const TRACEPARENT: &str = "traceparent";
+/// The field of spans, and of log lines.
 const TRACE_ID: &str = "trace.id";
 
 tokio::task_local! {
@@ -30,10 +32,11 @@ pub async fn within<T>(
         // It has not begun yet, so that this does not fail.
         let _is_set = span.set_parent(remote(caller)).is_ok();
     }
-    let named = async {
+    // On the heap: each layer around a future would hold a copy of it, and work nests.
+    let named = Box::pin(async {
         name(&Span::current());
         work.await
-    };
+    });
     CALLER.scope(caller, named.instrument(span)).await
 }
 
@@ -47,6 +50,14 @@ pub fn current() -> Option<Traceparent> {
         Some(Traceparent::from_parts(trace, span, ours.is_sampled()))
     } else {
         CALLER.try_with(Clone::clone).ok().flatten()
+    }
+}
+
+/// A request that tells whoever gets it.
+pub fn told(request: RequestBuilder) -> RequestBuilder {
+    match current() {
+        Some(traceparent) => request.header(TRACEPARENT, traceparent.as_str()),
+        None => request,
     }
 }
 

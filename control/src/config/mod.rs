@@ -217,6 +217,8 @@ mod tests {
             ("PUBLIC_URL", "https://connections.example/?a"),
             ("CLIENT_API_URL", "app.example"),
             ("INSTANCE", "a b"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example/?a"),
             ("NANGO_CALLS_PER_MINUTE", "0"),
             ("NANGO_CALLS_PER_MINUTE", "100001"),
             ("NANGO_CALLS_PER_MINUTE", "many"),
@@ -226,6 +228,16 @@ mod tests {
             ("GITHUB_INTEGRATION_KEY", "git/hub"),
         ] {
             check_refused(&with(&[(name, value)]), &[name]);
+        }
+    }
+
+    #[test]
+    fn spans_go_below_the_endpoint_and_nowhere_without_one() {
+        assert_eq!(read(&complete()).unwrap().traces, None);
+        for endpoint in ["https://collector.example/base", "https://collector.example/base/"] {
+            let environment = with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+            let traces = read(&environment).unwrap().traces.unwrap();
+            assert_eq!(traces.endpoint.as_str(), "https://collector.example/base/v1/traces");
         }
     }
 

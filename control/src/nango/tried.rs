@@ -4,7 +4,7 @@
 use super::answer::{Answer, Failure, NangoError, WhyBusy, fetch};
 use crate::{
     metrics::{CallName, CallOutcome, Metrics},
-    trace::{self, TRACEPARENT},
+    trace,
 };
 use reqwest::RequestBuilder;
 use tracing::{Instrument as _, Span, field::Empty};
@@ -25,15 +25,11 @@ pub(super) async fn try_once(
         http.response.status_code = Empty,
         trace.id = Empty,
     );
-    let trying = async {
+    let trying = Box::pin(async {
         let span = Span::current();
         trace::name(&span);
-        let request = match trace::current() {
-            Some(traceparent) => request.header(TRACEPARENT, traceparent.as_str()),
-            None => request,
-        };
         let begun = metrics.begin();
-        let fetched = fetch(request).await;
+        let fetched = fetch(trace::told(request)).await;
         let outcome = outcome(&fetched);
         metrics.nango_called(call, outcome, &begun);
         span.record("nango.outcome", outcome.as_str());
@@ -46,7 +42,7 @@ pub(super) async fn try_once(
             }
         }
         fetched
-    };
+    });
     trying.instrument(span).await
 }
 

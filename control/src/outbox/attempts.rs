@@ -17,7 +17,7 @@ impl Outbox {
             return Ok(false);
         };
         let span = tracing::info_span!("attempt", attempt.id = %attempt.id, trace.id = Empty);
-        trace::within(None, span, self.look_up_attempt(&attempt)).await?;
+        trace::within(None, span, Box::pin(self.look_up_attempt(&attempt))).await?;
         Ok(true)
     }
 

@@ -25,7 +25,7 @@ impl Outbox {
         let now = self.clock.now();
         let Some(job) = self.store.claim_job(now, VAULT_LEASE).await? else { return Ok(false) };
         let span = tracing::info_span!("job", job.id = %job.id, trace.id = Empty);
-        trace::within(None, span, self.do_job(&job)).await?;
+        trace::within(None, span, Box::pin(self.do_job(&job))).await?;
         Ok(true)
     }
 

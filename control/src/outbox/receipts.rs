@@ -42,7 +42,7 @@ impl Outbox {
             return Ok(false);
         };
         let span = tracing::info_span!("receipt", receipt.id = %receipt.id, trace.id = Empty);
-        trace::within(receipt.traceparent.clone(), span, self.confirm(&receipt)).await?;
+        trace::within(receipt.traceparent.clone(), span, Box::pin(self.confirm(&receipt))).await?;
         Ok(true)
     }
 

@@ -36,7 +36,7 @@ impl Outbox {
             return Ok(false);
         };
         let span = tracing::info_span!("sweep", trace.id = Empty);
-        trace::within(None, span, self.walk(sweep)).await
+        trace::within(None, span, Box::pin(self.walk(sweep))).await
     }
 
     async fn walk(&self, mut sweep: ClaimedSweep) -> Result<bool, StoreError> {

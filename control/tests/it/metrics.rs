@@ -45,7 +45,7 @@ async fn a_request_is_counted_by_its_template_and_nobody_can_make_a_series(pool:
     let started = app.start_connection().await;
     let id = started["connectionId"].as_str().unwrap().to_owned();
     app.get(&id).await;
-    let path = format!("/tenants/acme/connections/{id}?wait=0");
+    let path = format!("/tenants/acme/connections/{id}?wait=1&version=0");
     let waited = app.send("GET", &path, &caller("acme", Action::Read), Body::empty()).await;
     assert_eq!(waited.status, StatusCode::OK);
     for (method, path) in [

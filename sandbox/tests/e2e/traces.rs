@@ -2,10 +2,10 @@
 
 use crate::{
     flow::{authorize, notified},
-    support::{Answer, World},
+    support::{Answer, Prepared, World},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
-use sandbox::{browser::Decision, process::wait_for, stack::Choices};
+use sandbox::{browser::Decision, process::wait_for, stack::Choices, workspace};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -109,4 +109,62 @@ async fn a_trace_goes_from_the_edge_to_nango_and_holds_no_secret() {
         }
     }
     world.finish().await;
+}
+
+/// The two pieces of configuration that the operator's page shows, with everything sampled.
+fn shown(collector: &str) -> (Value, Value) {
+    let page = fs::read_to_string(workspace::envoy_folder().join("README.md")).unwrap();
+    let section = page.split("\n## Traces\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = section.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let [tracing, cluster]: [Value; 2] = blocks
+        .map(|text| serde_saphyr::from_str(text).unwrap())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let mut tracing = tracing["tracing"].clone();
+    tracing["random_sampling"] = json!({"value": 100});
+    let mut cluster = cluster;
+    let port: u16 = collector.rsplit(':').next().unwrap().parse().unwrap();
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"] =
+        json!({"address": "127.0.0.1", "port_value": port});
+    (tracing, cluster)
+}
+
+#[tokio::test]
+async fn envoys_own_spans_as_the_operators_page_sets_them_up_hold_no_query() {
+    let (url, collected) = collector().await;
+    let (tracing, cluster) = shown(&url);
+    let prepared = Prepared::new().await;
+    prepared.adjust(|configuration| {
+        let resources = &mut configuration["static_resources"];
+        resources["clusters"].as_array_mut().unwrap().push(cluster);
+        let mut managers = 0;
+        for listener in resources["listeners"].as_array_mut().unwrap() {
+            for filter in listener["filter_chains"][0]["filters"].as_array_mut().unwrap() {
+                if filter["name"] == "envoy.filters.network.http_connection_manager" {
+                    filter["typed_config"]["tracing"] = tracing.clone();
+                    managers += 1;
+                }
+            }
+        }
+        assert_eq!(managers, 2);
+        Ok(())
+    });
+    let edge = prepared.start().await;
+    let callback = edge.public("/oauth/callback?code=canary-code&state=canary-state");
+    let asked = edge
+        .anybody()
+        .get(callback)
+        .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
+    assert_eq!(asked.send().await.unwrap().status(), 200);
+    wait_for("no span of Envoy's", Duration::from_secs(30), || async {
+        Ok(has(&collected, b"connections-edge").then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(!has(&collected, b"canary"), "a query is in a span");
+    let records = edge.recorder.records();
+    let passed_on = records.last().unwrap().all("traceparent").join(",");
+    let parts: Vec<&str> = passed_on.split('-').collect();
+    assert!(parts.len() == 4 && parts[1] == TRACE && parts[2] != "b7ad6b7169203331", "{passed_on}");
 }
