@@ -4,6 +4,7 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod calls;
 mod gate;
 mod probe;
 mod pulse;
@@ -20,15 +21,16 @@ use crate::{
         health::Vault,
         profile::{Mapping, Method, Profile},
     },
-    metrics::{CallName, Metrics},
+    metrics::Metrics,
     mint::Mint,
 };
 use answer::Answer;
+use calls::{COMPLETE, CONNECT, DELETE, LOOK, LOOK_UP, PAGE, PAGE_TO_CONFIRM, PROFILE, SESSION};
 use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
-use gate::{Call, Deadline, Gate, Prepaid, Repeat};
+use gate::{Call, Deadline, Gate, Prepaid};
 use pulse::Pulse;
 use reqwest::{
     RequestBuilder,
@@ -52,40 +54,6 @@ const PROFILE_TIMEOUT: Duration = Duration::from_millis(1500);
 const LIST_LIMIT: &str = "100";
 /// What Nango lists in tens of milliseconds.
 const PAGE_ROWS: usize = 2000;
-
-/// A second session would be another one, and nobody would know of the first.
-const SESSION: Call = Call {
-    name: CallName::Session,
-    class: Some(CallClass::Start),
-    repeat: Repeat::IfUnsent,
-    shows_health: true,
-};
-/// Nango makes a state at each of them, and counts it apart from the calls with a key.
-const CONNECT: Call =
-    Call { name: CallName::Connect, class: None, repeat: Repeat::Never, shows_health: true };
-/// A code is good once. What fails may be the provider.
-const COMPLETE: Call =
-    Call { name: CallName::Complete, class: None, repeat: Repeat::Never, shows_health: false };
-const LOOK_UP: Call = Call {
-    name: CallName::LookUp,
-    class: Some(CallClass::Confirm),
-    repeat: Repeat::Safe,
-    shows_health: true,
-};
-const LOOK: Call = Call {
-    name: CallName::Look,
-    class: Some(CallClass::Upkeep),
-    repeat: Repeat::Safe,
-    shows_health: true,
-};
-const DELETE: Call = Call { name: CallName::Delete, ..LOOK };
-/// What fails may be the provider.
-const PROFILE: Call = Call {
-    name: CallName::Profile,
-    class: Some(CallClass::Profile),
-    repeat: Repeat::Safe,
-    shows_health: false,
-};
 
 /// An authorisation that is to be opened.
 #[derive(Debug, Clone, Copy)]
@@ -231,12 +199,12 @@ impl NangoClient {
 
     /// The newest page of everything that the vault has, to confirm many at once.
     pub async fn newest(&self) -> Result<Page, NangoError> {
-        self.read_page(Call { name: CallName::Page, ..LOOK_UP }, 0).await
+        self.read_page(PAGE_TO_CONFIRM, 0).await
     }
 
     /// One page of everything that the vault has, the newest first.
     pub async fn page(&self, page: u32) -> Result<Page, NangoError> {
-        self.read_page(Call { name: CallName::Page, ..LOOK }, page).await
+        self.read_page(PAGE, page).await
     }
 
     async fn read_page(&self, call: Call, page: u32) -> Result<Page, NangoError> {

@@ -72,9 +72,12 @@ fn configuration(world: &World, rules: &Path) -> String {
     let control = world.stack.control_settings.admin.to_string();
     let envoy = world.stack.envoy.addresses.admin.to_string();
     let rules = rules.to_str().unwrap();
-    for (shipped, here) in
-        [("control:3005", &*control), ("envoy:9901", &envoy), ("15s", "1s"), ("rules.yml", rules)]
-    {
+    for (shipped, here) in [
+        ("control:3005", &*control),
+        ("127.0.0.1:9901", &envoy),
+        ("5s", "1s"),
+        ("rules.yml", rules),
+    ] {
         assert!(text.contains(shipped), "{shipped}");
         text = text.replace(shipped, here);
     }
@@ -157,7 +160,10 @@ async fn prometheus_answers_every_panel_and_every_alert_from_the_running_sandbox
     })
     .await;
     assert_eq!(silent(&server, &expressions).await, [], "panels without data");
-    check_names(&server, expressions.into_iter().map(|(_, expression)| expression)).await;
+    let alerts = alerts();
+    let rules = alerts.iter().map(|alert| alert.expression.as_str());
+    check_names(&server, expressions.into_iter().map(|(_, expression)| expression).chain(rules))
+        .await;
     check_alerts(&server).await;
     world.finish().await;
 }
@@ -177,13 +183,11 @@ async fn silent<'a>(
 }
 
 /// Every metric that a panel or a rule names is one that was scraped.
-async fn check_names(server: &Server, panels: impl Iterator<Item = &str>) {
+async fn check_names<'a>(server: &Server, expressions: impl Iterator<Item = &'a str>) {
     let scraped = server.ask("label/__name__/values", &[]).await;
     let scraped: BTreeSet<&str> =
         scraped.as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let alerts = alerts();
-    let rules = alerts.iter().map(|alert| alert.expression.as_str());
-    for expression in panels.chain(rules) {
+    for expression in expressions {
         let named = metrics_of(expression);
         assert!(!named.is_empty(), "{expression} names no metric");
         for name in named {
