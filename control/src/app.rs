@@ -3,8 +3,9 @@
 use crate::{
     budget::Budget,
     clock::Clock,
-    config::Config,
+    config::{Config, MtlsFiles},
     doctor,
+    domain::budget::CallsPerMinute,
     http::{self, AppState, Probed},
     hub::Hub,
     metrics::Metrics,
@@ -114,11 +115,7 @@ impl App {
             may_change_account,
             callbacks,
         } = config;
-        if mtls.is_none() {
-            tracing::warn!(
-                "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
-            );
-        }
+        warn_if_plain(mtls.as_ref());
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
         let metrics = Metrics::new(clock.clone());
@@ -131,46 +128,23 @@ impl App {
         let notifier = Arc::new(Notifier::new(notifications, mtls.as_ref())?);
         let catalogue = Arc::new(catalogue);
         let hub = Hub::new(stop.clone());
-        let sampler = Sampler {
-            store: store.clone(),
-            hub: hub.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            calls_per_minute: limit,
-            mtls: mtls.clone(),
-        };
-        let probed = Probed {
-            store: store.clone(),
-            nango: Arc::clone(&nango),
-            clock: clock.clone(),
-            sampler: sampler.clone(),
-            stop,
-        };
         let state = AppState {
             store: store.clone(),
-            nango: Arc::clone(&nango),
-            catalogue: Arc::clone(&catalogue),
+            nango,
+            catalogue,
             callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
-            mint: mint.clone(),
+            mint,
             hub: hub.clone(),
-            metrics: metrics.clone(),
+            metrics,
         };
+        let sampler = sampler(&state, limit, mtls.clone());
+        let probed = probed(&state, sampler.clone(), stop);
         Ok(Self {
+            outbox: outbox(&state, notifier, may_change_account),
             router: http::router(state),
             admin_router: http::admin_router(probed),
-            outbox: Outbox {
-                store: store.clone(),
-                nango,
-                catalogue,
-                notifier,
-                clock: clock.clone(),
-                mint,
-                may_change_account,
-                last_page: Arc::default(),
-                metrics,
-            },
             sampler,
             hub,
             clock,
@@ -179,6 +153,49 @@ impl App {
             listen,
             admin_listen,
         })
+    }
+}
+
+fn outbox(state: &AppState, notifier: Arc<Notifier>, may_change_account: bool) -> Outbox {
+    Outbox {
+        store: state.store.clone(),
+        nango: Arc::clone(&state.nango),
+        catalogue: Arc::clone(&state.catalogue),
+        notifier,
+        clock: state.clock.clone(),
+        mint: state.mint.clone(),
+        may_change_account,
+        last_page: Arc::default(),
+        metrics: state.metrics.clone(),
+    }
+}
+
+fn probed(state: &AppState, sampler: Sampler, stop: CancellationToken) -> Probed {
+    Probed {
+        store: state.store.clone(),
+        nango: Arc::clone(&state.nango),
+        clock: state.clock.clone(),
+        sampler,
+        stop,
+    }
+}
+
+fn warn_if_plain(mtls: Option<&MtlsFiles>) {
+    if mtls.is_none() {
+        tracing::warn!(
+            "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
+        );
+    }
+}
+
+fn sampler(state: &AppState, limit: CallsPerMinute, mtls: Option<MtlsFiles>) -> Sampler {
+    Sampler {
+        store: state.store.clone(),
+        hub: state.hub.clone(),
+        clock: state.clock.clone(),
+        metrics: state.metrics.clone(),
+        calls_per_minute: limit,
+        mtls,
     }
 }
 

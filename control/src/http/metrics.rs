@@ -3,7 +3,7 @@
 use super::Probed;
 use axum::{extract::State, http::header, response::IntoResponse};
 
-/// What the specification of OpenMetrics calls its text.
+/// What the specification of `OpenMetrics` calls its text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything that is counted here. It asks no database: what must be asked for is sampled.

@@ -74,7 +74,7 @@ impl Names<'_> {
         metric
     }
 
-    fn new<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+    fn make<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
         self.add(name, help, M::default())
     }
 }
@@ -84,7 +84,7 @@ impl Recorded {
         let mut names = Names(registry);
         let names = &mut names;
         let build: Family<Build, Gauge> =
-            names.new("connections_build_info", "The version that runs; always 1");
+            names.make("connections_build_info", "The version that runs; always 1");
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         names.0.register_collector(Box::new(Process::new(started_at)));
         let request_seconds: fn() -> Histogram = || Histogram::new(REQUEST_BUCKETS);
@@ -95,49 +95,49 @@ impl Recorded {
                 "Requests of the edge by route, method and class of status; ?wait is a route of its own",
                 Family::new_with_constructor(request_seconds),
             ),
-            requests_in_flight: names.new("connections_http_requests_in_flight", "Requests that have no answer yet"),
-            nango_calls: names.new("connections_nango_calls", "Calls to Nango by what they ask and how they ended"),
+            requests_in_flight: names.make("connections_http_requests_in_flight", "Requests that have no answer yet"),
+            nango_calls: names.make("connections_nango_calls", "Calls to Nango by what they ask and how they ended"),
             nango_call_seconds: names.add(
                 "connections_nango_call_seconds",
                 "How long a call to Nango took, by what it asks",
                 Family::new_with_constructor(call_seconds),
             ),
-            nango_retries: names.new("connections_nango_retries", "Calls to Nango that were made again"),
-            nango_not_asked: names.new(
+            nango_retries: names.make("connections_nango_retries", "Calls to Nango that were made again"),
+            nango_not_asked: names.make(
                 "connections_nango_not_asked",
                 "Calls that were not made: the budget is used up (or unknown), or Nango is left alone",
             ),
-            nango_breaker_open: names.new("connections_nango_breaker_open", "1 while Nango is left alone after failures"),
-            budget_left: names.new("connections_nango_budget_calls_left", "Calls of a class that may be made at once, all replicas together"),
-            budget_max: names.new("connections_nango_budget_calls_max", "The most calls of a class that may be left"),
-            backlog_age: names.new("connections_backlog_age_seconds", "How long the oldest piece of work is due that nobody has claimed; 0 if none is"),
-            backlog_oldest: names.new("connections_backlog_oldest_seconds", "The same by kind of work"),
-            outbox_work: names.new("connections_outbox_work", "Pieces of work that were done, or failed"),
-            delivery_tries: names.new("connections_delivery_tries", "Tries to notify by outcome, and whose fault a failure is"),
+            nango_breaker_open: names.make("connections_nango_breaker_open", "1 while Nango is left alone after failures"),
+            budget_left: names.make("connections_nango_budget_calls_left", "Calls of a class that may be made at once, all replicas together"),
+            budget_max: names.make("connections_nango_budget_calls_max", "The most calls of a class that may be left"),
+            backlog_age: names.make("connections_backlog_age_seconds", "How long the oldest piece of work is due that nobody has claimed; 0 if none is"),
+            backlog_oldest: names.make("connections_backlog_oldest_seconds", "The same by kind of work"),
+            outbox_work: names.make("connections_outbox_work", "Pieces of work that were done, or failed"),
+            delivery_tries: names.make("connections_delivery_tries", "Tries to notify by outcome, and whose fault a failure is"),
             delivery_try_seconds: names.add("connections_delivery_try_seconds", "How long a try to notify took", call_seconds()),
-            deliveries_unfinished: names.new("connections_deliveries_unfinished", "Deliveries that are ready, or blocked by one before them"),
-            destinations: names.new("connections_destinations", "Destinations that are paused or stopped"),
-            by_status: names.new("connections_by_status", "Connections by status, counted every minute or less often"),
-            changes: names.new("connections_changes", "Changes of connections by the status that they led to"),
-            receipts: names.new("connections_receipts", "Webhooks by what became of them"),
-            sweep_rows: names.new("connections_sweep_rows", "Rows of the vault's list that were looked at"),
-            sweep_drift: names.new("connections_sweep_drift", "Rows that were found otherwise than believed: changed, or missing"),
-            sweep_age: names.new("connections_sweep_age_seconds", "Since when the last whole walk through the vault's list began"),
-            sealer_lag: names.new("connections_sealer_lag_seconds", "How old the oldest event without a place in the feed is"),
-            certificate_not_after: names.new("connections_certificate_not_after_timestamp_seconds", "When the first certificate of a file ends"),
-            pool_connections: names.new("connections_database_pool_connections", "Connections to the database by state"),
-            pool_max: names.new("connections_database_pool_connections_max", "The most connections to the database"),
-            pool_waiting: names.new("connections_database_pool_waiting", "Transactions that wait for a connection"),
+            deliveries_unfinished: names.make("connections_deliveries_unfinished", "Deliveries that are ready, or blocked by one before them"),
+            destinations: names.make("connections_destinations", "Destinations that are paused or stopped"),
+            by_status: names.make("connections_by_status", "Connections by status, counted every minute or less often"),
+            changes: names.make("connections_changes", "Changes of connections by the status that they led to"),
+            receipts: names.make("connections_receipts", "Webhooks by what became of them"),
+            sweep_rows: names.make("connections_sweep_rows", "Rows of the vault's list that were looked at"),
+            sweep_drift: names.make("connections_sweep_drift", "Rows that were found otherwise than believed: changed, or missing"),
+            sweep_age: names.make("connections_sweep_age_seconds", "Since when the last whole walk through the vault's list began"),
+            sealer_lag: names.make("connections_sealer_lag_seconds", "How old the oldest event without a place in the feed is"),
+            certificate_not_after: names.make("connections_certificate_not_after_timestamp_seconds", "When the first certificate of a file ends"),
+            pool_connections: names.make("connections_database_pool_connections", "Connections to the database by state"),
+            pool_max: names.make("connections_database_pool_connections_max", "The most connections to the database"),
+            pool_waiting: names.make("connections_database_pool_waiting", "Transactions that wait for a connection"),
             pool_acquire_seconds: names.add(
                 "connections_database_acquire_seconds",
                 "How long a transaction waited for its connection",
                 Histogram::new(ACQUIRE_BUCKETS),
             ),
-            pool_timeouts: names.new("connections_database_acquire_timeouts", "Transactions that got no connection in time"),
-            waiters: names.new("connections_waiters", "Calls that wait for a connection to change"),
-            waiters_max: names.new("connections_waiters_max", "How many may wait"),
-            ready: names.new("connections_ready", "1 while the database serves and has every migration"),
-            sample_failures: names.new("connections_sample_failures", "Samples of the database that failed"),
+            pool_timeouts: names.make("connections_database_acquire_timeouts", "Transactions that got no connection in time"),
+            waiters: names.make("connections_waiters", "Calls that wait for a connection to change"),
+            waiters_max: names.make("connections_waiters_max", "How many may wait"),
+            ready: names.make("connections_ready", "1 while the database serves and has every migration"),
+            sample_failures: names.make("connections_sample_failures", "Samples of the database that failed"),
         }
     }
 }

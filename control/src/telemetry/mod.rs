@@ -34,7 +34,7 @@ impl Telemetry {
 /// warn: at lower levels an HTTP client may print what is secret.
 pub fn init(log: LogConfig, traces: Option<TraceConfig>) -> Result<Telemetry, CannotExport> {
     let provider = traces.map(export::provider).transpose()?;
-    let spans = provider.as_ref().map(|provider| spans(provider));
+    let spans = provider.as_ref().map(spans);
     if let Err(error) = Registry::default().with(spans).with(lines(log)).try_init() {
         tracing::warn!(%error, "the log was started already");
     }

@@ -156,7 +156,9 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         public_url,
         edge_port,
         public_port,
-        otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok(),
+        otlp_endpoint: std::env::vars()
+            .find(|(name, _)| name == "OTEL_EXPORTER_OTLP_ENDPOINT")
+            .map(|(_, endpoint)| endpoint),
         is_kind: kind,
         with_empty_database: false,
     })

@@ -183,7 +183,7 @@ async fn silent<'a>(
 }
 
 /// Every metric that a panel or a rule names is one that was scraped.
-async fn check_names<'a>(server: &Server, expressions: impl Iterator<Item = &'a str>) {
+async fn check_names(server: &Server, expressions: impl Iterator<Item = &str>) {
     let scraped = server.ask("label/__name__/values", &[]).await;
     let scraped: BTreeSet<&str> =
         scraped.as_array().unwrap().iter().filter_map(Value::as_str).collect();
