@@ -102,20 +102,11 @@ pub fn service(
     let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
     catalogue.describe(Descriptions::read(described).unwrap());
     let catalogue = Arc::new(catalogue);
-    let callbacks = if setup.completes {
-        let keys = KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap();
-        CallbackMode::Complete {
-            sealer: Sealer::new(&keys).unwrap(),
-            origins: AllowedOrigins::read("https://app.example").unwrap(),
-        }
-    } else {
-        CallbackMode::Redirect
-    };
     let state = AppState {
         store: store.clone(),
         nango: Arc::clone(&client),
         catalogue: Arc::clone(&catalogue),
-        callbacks: Arc::new(callbacks),
+        callbacks: Arc::new(callbacks(setup)),
         hub: hub.clone(),
         assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
         clock: clock.clone(),
@@ -134,4 +125,16 @@ pub fn service(
         metrics,
     };
     (state, outbox)
+}
+
+fn callbacks(setup: &Setup) -> CallbackMode {
+    if setup.completes {
+        let keys = KeyRing::parse(b"d:0123456789abcdef0123456789abcdef").unwrap();
+        CallbackMode::Complete {
+            sealer: Sealer::new(&keys).unwrap(),
+            origins: AllowedOrigins::read("https://app.example").unwrap(),
+        }
+    } else {
+        CallbackMode::Redirect
+    }
 }
