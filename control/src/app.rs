@@ -4,15 +4,18 @@ use crate::{
     budget::Budget,
     cause::chain,
     clock::Clock,
-    config::Config,
+    config::{Config, MtlsFiles},
     doctor,
+    domain::{budget::CallsPerMinute, delivery::Schedule, retention::Retention},
     http::{self, AppState, Probed},
     hub::Hub,
+    metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
     notifier::Notifier,
     outbox::Outbox,
     rehearsal::Rehearsal,
+    sampler::Sampler,
     store::Store,
     tls,
 };
@@ -41,6 +44,7 @@ struct App {
     router: Router,
     admin_router: Router,
     outbox: Outbox,
+    sampler: Sampler,
     hub: Hub,
     clock: Clock,
     store: Store,
@@ -52,8 +56,18 @@ struct App {
 /// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
 /// answered to the end.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let App { router, admin_router, outbox, hub, clock, store, identity, listen, admin_listen } =
-        App::build(config, stop.clone())?;
+    let App {
+        router,
+        admin_router,
+        outbox,
+        sampler,
+        hub,
+        clock,
+        store,
+        identity,
+        listen,
+        admin_listen,
+    } = App::build(config, stop.clone())?;
     let tls = identity.as_ref().map(|identity| server_tls(identity)).transpose()?;
     let handle = Handle::new();
     let admin_handle = Handle::new();
@@ -76,13 +90,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         }
     };
     let all_but_probes = async {
-        let (served, (), (), (), (), (), ()) = tokio::join!(
+        let (served, (), (), (), (), (), (), ()) = tokio::join!(
             serving,
             keep_identity(identity.as_ref(), tls.as_ref(), &stop),
             stopping,
             working,
             warning,
             hub.run(&store, &clock),
+            sampler.run(stop.clone()),
             say_when_listening(&handle),
         );
         admin_handle.shutdown();
@@ -99,10 +114,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
 }
 
 impl App {
-    #[expect(clippy::too_many_lines, reason = "it is one list of what is built from what")]
     fn build(config: Config, stop: CancellationToken) -> Result<Self, AppError> {
         let Config {
             log: _,
+            traces: _,
             database,
             listen,
             admin_listen,
@@ -117,30 +132,25 @@ impl App {
             schedule,
             sealer,
         } = config;
-        warn_of_plain_hop(mtls.is_none());
+        warn_if_plain(mtls.as_ref());
         let clock = Clock::system();
         let mint = Mint::new(clock.clone());
-        let store = Store::new(database.0, mint.clone());
+        let metrics = Metrics::new(clock.clone());
+        let store = Store::new(database.0, mint.clone()).measured(metrics.clone());
         let limit = nango.calls_per_minute;
         let budget = Arc::new(Budget::new(store.clone(), limit, clock.clone(), mint.clone()));
-        let nango = NangoClient::new(nango, Some(budget), clock.clone(), mint.clone());
+        let parts = (clock.clone(), mint.clone());
+        let nango = NangoClient::new(nango, Some(budget), parts, metrics.clone());
         let nango = Arc::new(nango.map_err(AppError::Nango)?);
-        let identity = mtls.map(tls::Watched::open).transpose()?.map(Arc::new);
+        let identity = mtls.clone().map(tls::Watched::open).transpose()?.map(Arc::new);
         let egress = Arc::new(notifications.egress.clone());
         let notifier = Arc::new(Notifier::new(notifications, identity.clone()));
         let catalogue = Arc::new(catalogue);
         let hub = Hub::new(stop.clone());
-        let probed = Probed {
-            store: store.clone(),
-            nango: Arc::clone(&nango),
-            clock: clock.clone(),
-            identity: identity.clone(),
-            stop,
-        };
         let state = AppState {
             store: store.clone(),
-            nango: Arc::clone(&nango),
-            catalogue: Arc::clone(&catalogue),
+            nango,
+            catalogue,
             callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
@@ -148,24 +158,16 @@ impl App {
             hub: hub.clone(),
             sealer,
             egress,
-            rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint.clone()),
+            rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint),
+            metrics,
         };
+        let sampler = sampler(&state, limit, mtls);
+        let probed = probed(&state, sampler.clone(), identity.clone(), stop);
         Ok(Self {
+            outbox: outbox(&state, notifier, (may_change_account, retention, schedule)),
             router: http::router(state),
             admin_router: http::admin_router(probed),
-            outbox: Outbox {
-                store: store.clone(),
-                nango,
-                catalogue,
-                notifier,
-                clock: clock.clone(),
-                mint,
-                may_change_account,
-                last_page: Arc::default(),
-                retention,
-                schedule,
-                seats: Arc::default(),
-            },
+            sampler,
             hub,
             clock,
             store,
@@ -176,11 +178,59 @@ impl App {
     }
 }
 
-fn warn_of_plain_hop(is_plain: bool) {
-    if is_plain {
+fn outbox(
+    state: &AppState,
+    notifier: Arc<Notifier>,
+    (may_change_account, retention, schedule): (bool, Retention, Schedule),
+) -> Outbox {
+    Outbox {
+        store: state.store.clone(),
+        nango: Arc::clone(&state.nango),
+        catalogue: Arc::clone(&state.catalogue),
+        notifier,
+        clock: state.clock.clone(),
+        mint: state.mint.clone(),
+        may_change_account,
+        last_page: Arc::default(),
+        retention,
+        schedule,
+        seats: Arc::default(),
+        metrics: state.metrics.clone(),
+    }
+}
+
+fn probed(
+    state: &AppState,
+    sampler: Sampler,
+    identity: Option<Arc<tls::Watched>>,
+    stop: CancellationToken,
+) -> Probed {
+    Probed {
+        store: state.store.clone(),
+        nango: Arc::clone(&state.nango),
+        clock: state.clock.clone(),
+        identity,
+        sampler,
+        stop,
+    }
+}
+
+fn warn_if_plain(mtls: Option<&MtlsFiles>) {
+    if mtls.is_none() {
         tracing::warn!(
             "without MTLS_… the hop from the edge is plain; it must be loopback's or the mesh's"
         );
+    }
+}
+
+fn sampler(state: &AppState, limit: CallsPerMinute, mtls: Option<MtlsFiles>) -> Sampler {
+    Sampler {
+        store: state.store.clone(),
+        hub: state.hub.clone(),
+        clock: state.clock.clone(),
+        metrics: state.metrics.clone(),
+        calls_per_minute: limit,
+        mtls,
     }
 }
 

@@ -5,8 +5,8 @@
 //! A handler extracts, loads, lets [`domain`] decide, commits, and answers. State, audit line, event and
 //! delivery commit in one transaction; whatever must happen after it is a row that [`outbox`] works
 //! off, so that nothing that must happen lives only in memory. [`hub`] wakes whoever waits. [`nango`] is the
-//! vault, [`budget`] how many calls it takes. [`doctor`] looks at how all of it is set up, [`audit`] at
-//! whether a trail holds. [`app`] builds all
+//! vault, [`budget`] how many calls it takes. [`metrics`] count, [`sampler`] looks now and then, and [`trace`]
+//! knows on whose behalf. [`doctor`] looks at how all of it is set up, [`audit`] at whether a trail holds. [`app`] builds all
 //! of it; [`clock`] is the only reader of time, [`mint`] the only maker of ids, and [`config`] the
 //! only reader of settings.
 
@@ -20,11 +20,14 @@ pub mod doctor;
 pub mod domain;
 pub mod http;
 pub mod hub;
+pub mod metrics;
 pub mod mint;
 pub mod nango;
 pub mod notifier;
 pub mod outbox;
 pub mod rehearsal;
+pub mod sampler;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;

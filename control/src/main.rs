@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
 
 async fn serve(environment: &Environment) -> Result<(), Box<dyn Error>> {
     let config = Config::read(environment, &|path| std::fs::read(path))?;
-    telemetry::init(config.log);
+    let telemetry = telemetry::init(config.log, config.traces.clone())?;
     let stop = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = stop.clone();
@@ -94,16 +94,19 @@ async fn serve(environment: &Environment) -> Result<(), Box<dyn Error>> {
         }
         asked.cancel();
     });
-    Box::pin(app::run(config, stop)).await?;
-    Ok(())
+    let ran = Box::pin(app::run(config, stop)).await;
+    // It blocks, and what it waits for needs this runtime.
+    tokio::task::spawn_blocking(|| telemetry.end()).await?;
+    Ok(ran?)
 }
 
 async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
     let (log, database) = config::read_for_migration(environment)?;
-    telemetry::init(log);
+    let telemetry = telemetry::init(log, None)?;
     let store = Store::for_migration(database.0, Mint::new(Clock::system()));
     store.migrate().await?;
     tracing::info!("the database is up to date");
+    telemetry.end();
     Ok(())
 }
 

@@ -39,14 +39,25 @@ pub struct Choices {
     pub public_port: Option<u16>,
     /// Further providers: the settings `<PROVIDER>_INTEGRATION_KEY`.
     pub integrations: Vec<(String, String)>,
+    /// Where control exports its spans; nowhere without it.
+    pub otlp_endpoint: Option<String>,
     /// Whether the stand-in Nango sends each webhook once and at once.
     pub is_kind: bool,
-    /// Whether the database must be new and empty.
-    pub with_empty_database: bool,
+    pub database: WhichDatabase,
     /// Whether the edge lets as much pass as comes, for a load that is to reach what is behind its limits.
     pub is_unlimited: bool,
-    /// Whether the database must be on a server of our own, which may be ended.
-    pub with_own_server: bool,
+}
+
+/// Which database a stack has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhichDatabase {
+    /// That of `DATABASE_URL`, or else one on a server of our own.
+    #[default]
+    Any,
+    /// A new and empty one.
+    Empty,
+    /// One on a server of our own, which may be ended.
+    OwnServer,
 }
 
 /// A Nango that is there already.
@@ -91,12 +102,10 @@ impl Stack {
     pub async fn start(tools: &Tools, folder: &Path, choices: Choices) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let pki = Pki::create(&folder.join("pki"))?;
-        let database = if choices.with_own_server {
-            Database::start_own(tools, folder).await?
-        } else if choices.with_empty_database {
-            Database::start_empty(tools, folder).await?
-        } else {
-            Database::start(tools, folder).await?
+        let database = match choices.database {
+            WhichDatabase::Any => Database::start(tools, folder).await?,
+            WhichDatabase::Empty => Database::start_empty(tools, folder).await?,
+            WhichDatabase::OwnServer => Database::start_own(tools, folder).await?,
         };
         let ports = Ports::choose(&choices)?;
         let public_url = choices
@@ -125,6 +134,7 @@ impl Stack {
         let keys = (signing_secret.as_str(), profile_key);
         let mut environment = environment(&coordinates, &pki, &database, &ports, keys);
         environment.extend(choices.integrations);
+        environment.extend(traces(choices.otlp_endpoint));
         let control_settings = Settings {
             program: tools.control.clone(),
             environment,
@@ -264,6 +274,14 @@ async fn start_nango(
     nango.send_webhooks_to(format!("{public_url}/webhooks/nango"));
     let remote = RemoteNango { url: nango.url(), secret_key, webhook_secret };
     Ok((Some(nango), remote, Some(profile_key)))
+}
+
+/// What is set for a collector; batches are short, for whoever waits for them.
+fn traces(endpoint: Option<String>) -> impl Iterator<Item = (String, String)> {
+    let settings = endpoint.map(|endpoint| {
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned())]
+    });
+    settings.into_iter().flatten().map(|(name, value)| (name.to_owned(), value))
 }
 
 /// Control's settings, by the names that README and ARCHITECTURE give them.

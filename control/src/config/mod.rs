@@ -25,6 +25,8 @@ pub type Environment = BTreeMap<String, String>;
 #[derive(Debug)]
 pub struct Config {
     pub log: LogConfig,
+    /// Where spans go; nowhere without it.
+    pub traces: Option<TraceConfig>,
     pub database: Database,
     /// What the edge and only the edge may call.
     pub listen: SocketAddr,
@@ -70,6 +72,15 @@ impl fmt::Debug for Database {
 pub struct LogConfig {
     pub level: tracing::Level,
     pub is_json: bool,
+}
+
+/// A collector of spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// Where it takes traces.
+    pub endpoint: Url,
+    /// Which process these are of.
+    pub instance: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +230,8 @@ mod tests {
             ("PUBLIC_URL", "https://connections.example/?a"),
             ("CLIENT_API_URL", "app.example"),
             ("INSTANCE", "a b"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example/?a"),
             ("NANGO_CALLS_PER_MINUTE", "0"),
             ("NANGO_CALLS_PER_MINUTE", "100001"),
             ("NANGO_CALLS_PER_MINUTE", "many"),
@@ -265,6 +278,16 @@ mod tests {
         let config = read(&with(&[key])).unwrap();
         assert!(config.sealer.is_some() && config.notifications.sealer.is_some());
         check_refused(&with(&[("OAUTH_CALLBACK", "complete")]), &["DATA_ENCRYPTION_KEY"]);
+    }
+
+    #[test]
+    fn spans_go_below_the_endpoint_and_nowhere_without_one() {
+        assert_eq!(read(&complete()).unwrap().traces, None);
+        for endpoint in ["https://collector.example/base", "https://collector.example/base/"] {
+            let environment = with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+            let traces = read(&environment).unwrap().traces.unwrap();
+            assert_eq!(traces.endpoint.as_str(), "https://collector.example/base/v1/traces");
+        }
     }
 
     #[test]

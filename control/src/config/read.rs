@@ -2,7 +2,7 @@
 
 use super::{
     CallbackMode, Config, Database, Environment, InvalidConfig, LogConfig, MtlsFiles, NangoConfig,
-    NotificationConfig,
+    NotificationConfig, TraceConfig,
     settings::{ReadFile, Settings},
 };
 use crate::{
@@ -29,6 +29,7 @@ impl Config {
     pub fn read(environment: &Environment, read_file: ReadFile<'_>) -> Result<Self, InvalidConfig> {
         let mut settings = Settings::new(environment, read_file);
         let log = read_log(&mut settings);
+        let traces = read_traces(&mut settings);
         let database = read_database(&mut settings);
         let host = settings.parse("HOST", Some("0.0.0.0"), "an IP address to listen on");
         let port = settings.parse("PORT", Some("3004"), "a port number");
@@ -48,6 +49,7 @@ impl Config {
             let host = host?;
             Some(Self {
                 log: log?,
+                traces,
                 database: database?,
                 listen: SocketAddr::new(host, port?),
                 admin_listen: SocketAddr::new(host, admin_port?),
@@ -83,6 +85,20 @@ pub(super) fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
     let level = settings.parse("LOG_LEVEL", Some("info"), "one of error, warn, info, debug, trace");
     let is_json = settings.choose("ENVIRONMENT", &[("production", true), ("development", false)]);
     Some(LogConfig { level: level?, is_json: is_json? })
+}
+
+/// OpenTelemetry's own name, and its rule: traces are taken below the endpoint.
+fn read_traces(settings: &mut Settings<'_>) -> Option<TraceConfig> {
+    const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    if !settings.has(NAME) {
+        return None;
+    }
+    let mut endpoint = settings.url(NAME, None)?;
+    if let Ok(mut path) = endpoint.path_segments_mut() {
+        path.pop_if_empty().extend(["v1", "traces"]);
+    }
+    let instance = settings.optional("HOSTNAME").unwrap_or("control").to_owned();
+    Some(TraceConfig { endpoint, instance })
 }
 
 pub(super) fn read_database(settings: &mut Settings<'_>) -> Option<Database> {

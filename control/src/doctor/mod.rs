@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     config::{self, Database, Environment, MtlsFiles, NangoConfig, Parts, ReadFile},
     domain::provider::Catalogue,
+    metrics::Metrics,
     mint::Mint,
     nango::{KeyName, NangoClient, Question},
     store::Store,
@@ -89,7 +90,12 @@ async fn examine_database(Database(options): Database, clock: &Clock) -> Vec<Fin
 
 async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock) -> Vec<Finding> {
     let callback_url = config.callback_url.clone();
-    let nango = match NangoClient::new(config, None, clock.clone(), Mint::new(clock.clone())) {
+    let nango = match NangoClient::new(
+        config,
+        None,
+        (clock.clone(), Mint::new(clock.clone())),
+        Metrics::default(),
+    ) {
         Ok(nango) => nango,
         Err(error) => return vec![vault::reach(Err(chain(&error)))],
     };

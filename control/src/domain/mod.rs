@@ -37,5 +37,6 @@ pub mod sealing;
 pub mod signing;
 pub mod start;
 pub mod sweep;
+pub mod traceparent;
 pub mod transition;
 pub mod wait;

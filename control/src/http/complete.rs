@@ -13,6 +13,7 @@ use crate::{
     config::CallbackMode,
     domain::{connection::Reason, returning::Ticket},
     store::{As, StoreError},
+    trace,
 };
 use axum::{
     Json,
@@ -100,10 +101,9 @@ pub(super) async fn finish(
 ) -> Result<Said, StoreError> {
     let (state, tenant) = (state.clone(), tenant.clone());
     let (query, cookie) = (query.to_owned(), cookie.map(str::to_owned));
-    let task =
-        tokio::spawn(
-            async move { ask_once(&state, &tenant, attempt, &query, cookie.as_deref()).await },
-        );
+    let task = tokio::spawn(trace::carried(async move {
+        ask_once(&state, &tenant, attempt, &query, cookie.as_deref()).await
+    }));
     task.await.unwrap_or(Ok(Said::Nothing))
 }
 

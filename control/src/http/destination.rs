@@ -5,6 +5,7 @@ use crate::{
     domain::{
         audit::Actor,
         destination::{Destination, DestinationRequest, Secrets, owner},
+        destination_health::{DestinationHealth, Standing},
         rehearsal::Report,
     },
     store::{As, PutDestination, Removal},
@@ -20,7 +21,44 @@ use chrono::{DateTime, Utc};
 use contract::action::Action;
 use serde::Serialize;
 
-/// A destination as its tenant sees it. How it fares belongs in here, too.
+/// How a destination fares.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HealthView {
+    /// `active`; `paused`, and tried now and then; `stopped`, until it is put again.
+    status: &'static str,
+    reason: Option<String>,
+    since: Option<DateTime<Utc>>,
+    /// How many tries failed in a row.
+    failures: u32,
+    last_success_at: Option<DateTime<Utc>>,
+    last_failure_at: Option<DateTime<Utc>>,
+}
+
+impl From<Option<DestinationHealth>> for HealthView {
+    fn from(health: Option<DestinationHealth>) -> Self {
+        let Some(health) = health else {
+            return Self {
+                status: Standing::Active.as_str(),
+                reason: None,
+                since: None,
+                failures: 0,
+                last_success_at: None,
+                last_failure_at: None,
+            };
+        };
+        Self {
+            status: health.standing.as_str(),
+            reason: health.reason,
+            since: Some(health.since),
+            failures: health.failures,
+            last_success_at: health.last_success_at,
+            last_failure_at: health.last_failure_at,
+        }
+    }
+}
+
+/// A destination as its tenant sees it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct View {
@@ -34,13 +72,14 @@ struct View {
     ca: Option<String>,
     server_name: Option<String>,
     updated_at: Option<DateTime<Utc>>,
+    health: HealthView,
     /// Once, when this service made them.
     #[serde(skip_serializing_if = "Option::is_none")]
     secrets: Option<Vec<String>>,
 }
 
 impl View {
-    fn own(destination: Destination, secrets: Option<Secrets>) -> Self {
+    fn own(destination: Destination, health: HealthView, secrets: Option<Secrets>) -> Self {
         Self {
             url: destination.url.into(),
             is_default: false,
@@ -50,11 +89,12 @@ impl View {
             ca: destination.ca,
             server_name: destination.server_name,
             updated_at: Some(destination.updated_at),
+            health,
             secrets: secrets.map(|secrets| secrets.expose().to_vec()),
         }
     }
 
-    fn operators(state: &AppState) -> Self {
+    fn operators(state: &AppState, health: HealthView) -> Self {
         Self {
             url: state.rehearsal.default_destination().to_string(),
             is_default: true,
@@ -64,6 +104,7 @@ impl View {
             ca: None,
             server_name: None,
             updated_at: None,
+            health,
             secrets: None,
         }
     }
@@ -77,7 +118,11 @@ pub(super) async fn get(
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Notify, &tenant)?;
     let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
-    let view = own.map_or_else(|| View::operators(&state), |own| View::own(own, None));
+    let health = state.store.destination_health(&caller.tenant).await?.into();
+    let view = match own {
+        Some(own) => View::own(own, health, None),
+        None => View::operators(&state, health),
+    };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)))
 }
 
@@ -116,7 +161,8 @@ pub(super) async fn put(
         at: state.clock.now(),
     };
     let own = state.store.put_destination(put).await?.ok_or(ApiError::DestinationChanged)?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(View::own(own, made))))
+    let health = state.store.destination_health(&caller.tenant).await?.into();
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(View::own(own, health, made))))
 }
 
 /// `DELETE /tenants/{tenant}/destination`: from now on the tenant is told where the operator says.

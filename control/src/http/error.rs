@@ -149,6 +149,7 @@ impl ApiError {
     }
 
     /// What is wrong with this request, and how to mend it; nothing internal.
+    #[expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
     fn detail(&self) -> String {
         let fixed = match self {
             Self::BadRequest(_)

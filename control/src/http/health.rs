@@ -6,6 +6,7 @@ use crate::{
     clock::Clock,
     domain::health::{Backlog, Database, Health, Status},
     nango::NangoClient,
+    sampler::Sampler,
     store::{Store, StoreError},
     tls::Watched,
 };
@@ -48,6 +49,8 @@ pub struct Probed {
     pub nango: Arc<NangoClient>,
     pub clock: Clock,
     pub identity: Option<Arc<Watched>>,
+    /// Shown at a scrape.
+    pub sampler: Sampler,
     /// Cancelled when the service is asked to stop.
     pub stop: CancellationToken,
 }

@@ -8,6 +8,7 @@ use crate::{
     cause::chain,
     domain::idempotency::{Answer, BadKey, Fingerprint, IdempotencyKey},
     store::{Call, Claimed},
+    trace,
 };
 use axum::{
     body::{Body, Bytes},
@@ -41,7 +42,7 @@ pub(super) async fn once(
     let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await?;
     // Whoever hangs up is likely to call again: on a task of its own, what was begun comes to its end, and
     // the repeat has its answer instead of waiting for a lease to run out.
-    let work = tokio::spawn(claim_and_run(state, caller, key, (parts, body), next));
+    let work = tokio::spawn(trace::carried(claim_and_run(state, caller, key, (parts, body), next)));
     work.await.map_err(|_cancelled| ApiError::Panicked)?
 }
 

@@ -16,6 +16,8 @@ mod get;
 mod health;
 mod idempotency;
 mod list;
+mod measure;
+mod metrics;
 mod object;
 mod opened;
 mod page;
@@ -32,6 +34,7 @@ use crate::{
     config::CallbackMode,
     domain::{egress::Egress, provider::Catalogue, sealing::Sealer},
     hub::Hub,
+    metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
     rehearsal::Rehearsal,
@@ -78,6 +81,7 @@ pub struct AppState {
     /// Where tenants' own destinations may be.
     pub egress: Arc<Egress>,
     pub rehearsal: Rehearsal,
+    pub metrics: Metrics,
 }
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
@@ -98,6 +102,7 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn_with_state(state.clock.clone(), request_log::line))
+        .layer(middleware::from_fn_with_state(state.metrics.clone(), measure::measure))
         .with_state(state)
 }
 
@@ -145,5 +150,6 @@ pub fn admin_router(probed: Probed) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/openapi.json", get(document::show))
+        .route("/metrics", get(metrics::scrape))
         .with_state(probed)
 }

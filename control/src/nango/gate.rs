@@ -1,7 +1,10 @@
 //! The one way to Nango: within the budget, not while it is ill, before the deadline, and again only where
 //! that is safe.
 
-use super::answer::{Answer, Failure, NangoError, WhyBusy, fetch};
+use super::{
+    answer::{Answer, Failure, NangoError, WhyBusy},
+    tried::{count_refusal, try_once},
+};
 use crate::{
     budget::{Budget, NoCall, spread},
     clock::Clock,
@@ -9,6 +12,7 @@ use crate::{
         breaker::{Breaker, Pass, Verdict},
         budget::CallClass,
     },
+    metrics::{CallName, Metrics},
     mint::Mint,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -27,6 +31,7 @@ const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(
 /// What one call is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
+    pub(super) name: CallName,
     /// Whose share it uses; none, where Nango counts it elsewhere.
     pub(super) class: Option<CallClass>,
     pub(super) repeat: Repeat,
@@ -90,16 +95,17 @@ pub(super) struct Gate {
     call_timeout: Duration,
     clock: Clock,
     mint: Mint,
+    metrics: Metrics,
 }
 
 impl Gate {
     pub(super) fn new(
         budget: Option<Arc<Budget>>,
         call_timeout: Duration,
-        clock: Clock,
-        mint: Mint,
+        (clock, mint): (Clock, Mint),
+        metrics: Metrics,
     ) -> Self {
-        Self { budget, breaker: Mutex::default(), call_timeout, clock, mint }
+        Self { budget, breaker: Mutex::default(), call_timeout, clock, mint, metrics }
     }
 
     pub(super) fn deadline(&self, within: Duration) -> Deadline {
@@ -134,10 +140,16 @@ impl Gate {
             let pass = match self.enter(call, prepaid, deadline).await {
                 Ok(pass) => pass,
                 // What went wrong first says more.
-                Err(busy) => return Err(failed.unwrap_or(busy)),
+                Err(busy) => {
+                    count_refusal(&self.metrics, call.name, &busy);
+                    return Err(failed.unwrap_or(busy));
+                }
             };
-            let fetched =
-                fetch(copy.timeout(deadline.left(self.clock.now()).min(self.call_timeout))).await;
+            let copy = copy.timeout(deadline.left(self.clock.now()).min(self.call_timeout));
+            if failed.is_some() {
+                self.metrics.nango_retried(call.name);
+            }
+            let fetched = try_once(&self.metrics, call.name, copy).await;
             let failure = match fetched {
                 Ok(answer) => {
                     self.learn(call, pass, Verdict::Answered);
@@ -217,6 +229,7 @@ impl Gate {
         let mut breaker = self.breaker();
         let was_closed = breaker.is_closed();
         breaker.learn(pass, verdict, self.clock.now());
+        self.metrics.breaker(breaker.is_closed());
         match (was_closed, breaker.is_closed()) {
             (true, false) => tracing::error!("Nango is left alone for a while: {verdict:?}"),
             (false, true) => tracing::info!("Nango answers again"),

@@ -4,9 +4,11 @@
 //! texts stay here: they come from a provider or its user, and may hold anything.
 
 mod answer;
+mod calls;
 mod gate;
 mod probe;
 mod pulse;
+mod tried;
 mod wire;
 
 use crate::{
@@ -19,14 +21,16 @@ use crate::{
         health::Vault,
         profile::{Mapping, Me, Method},
     },
+    metrics::Metrics,
     mint::Mint,
 };
 use answer::Answer;
+use calls::{COMPLETE, CONNECT, DELETE, LOOK, LOOK_UP, PAGE, PAGE_TO_CONFIRM, PROFILE, SESSION};
 use contract::{
     id::{AttemptId, ConnectionId, IntegrationId, NangoConnectionId, TenantId},
     nango::tag,
 };
-use gate::{Call, Deadline, Gate, Prepaid, Repeat};
+use gate::{Call, Deadline, Gate, Prepaid};
 use pulse::Pulse;
 use reqwest::{
     RequestBuilder,
@@ -50,22 +54,6 @@ const PROFILE_TIMEOUT: Duration = Duration::from_millis(1500);
 const LIST_LIMIT: &str = "100";
 /// What Nango lists in tens of milliseconds.
 const PAGE_ROWS: usize = 2000;
-
-/// A second session would be another one, and nobody would know of the first.
-const SESSION: Call =
-    Call { class: Some(CallClass::Start), repeat: Repeat::IfUnsent, shows_health: true };
-/// Nango makes a state at each of them, and counts it apart from the calls with a key.
-const CONNECT: Call = Call { class: None, repeat: Repeat::Never, shows_health: true };
-/// A code is good once. What fails may be the provider.
-const COMPLETE: Call = Call { class: None, repeat: Repeat::Never, shows_health: false };
-const LOOK_UP: Call =
-    Call { class: Some(CallClass::Confirm), repeat: Repeat::Safe, shows_health: true };
-const LOOK: Call =
-    Call { class: Some(CallClass::Upkeep), repeat: Repeat::Safe, shows_health: true };
-const DELETE: Call = LOOK;
-/// What fails may be the provider.
-const PROFILE: Call =
-    Call { class: Some(CallClass::Profile), repeat: Repeat::Safe, shows_health: false };
 
 /// An authorisation that is to be opened.
 #[derive(Debug, Clone, Copy)]
@@ -132,15 +120,15 @@ impl NangoClient {
     pub fn new(
         config: NangoConfig,
         budget: Option<Arc<Budget>>,
-        clock: Clock,
-        mint: Mint,
+        (clock, mint): (Clock, Mint),
+        metrics: Metrics,
     ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        let gate = Gate::new(budget, config.call_timeout, clock, mint);
+        let gate = Gate::new(budget, config.call_timeout, (clock, mint), metrics);
         let (config, gate) = (Arc::new(config), Arc::new(gate));
         Ok(Self { http, config, pulse: Arc::default(), gate, prepaid: None })
     }
@@ -211,12 +199,12 @@ impl NangoClient {
 
     /// The newest page of everything that the vault has, to confirm many at once.
     pub async fn newest(&self) -> Result<Page, NangoError> {
-        self.read_page(LOOK_UP, 0).await
+        self.read_page(PAGE_TO_CONFIRM, 0).await
     }
 
     /// One page of everything that the vault has, the newest first.
     pub async fn page(&self, page: u32) -> Result<Page, NangoError> {
-        self.read_page(LOOK, page).await
+        self.read_page(PAGE, page).await
     }
 
     async fn read_page(&self, call: Call, page: u32) -> Result<Page, NangoError> {

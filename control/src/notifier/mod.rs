@@ -16,6 +16,7 @@ use crate::{
         signing::{self, SigningSecret, header},
     },
     tls::{Identity, Watched},
+    trace::{self, TRACEPARENT},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{EventId, TenantId};
@@ -209,7 +210,11 @@ fn request(
 ) -> Result<Request<Full<Bytes>>, Failed> {
     let id = event.to_string();
     let timestamp = now.timestamp();
-    Request::post(uri)
+    let mut request = Request::post(uri);
+    if let Some(traceparent) = trace::current() {
+        request = request.header(TRACEPARENT, traceparent.as_str());
+    }
+    request
         .header(CONTENT_TYPE, "application/json")
         .header(header::SIGNATURE, signing::sign(secrets, &id, timestamp, body))
         .header(header::ID, id)

@@ -6,7 +6,9 @@ use crate::{
     domain::{attempt::Next, event::Event},
     nango::LookUp,
     store::{As, ClaimedAttempt, Postponed, StoreError},
+    trace,
 };
+use tracing::field::Empty;
 
 impl Outbox {
     pub(super) async fn look_up_next_attempt(&self) -> Result<bool, StoreError> {
@@ -14,12 +16,19 @@ impl Outbox {
         let Some(attempt) = self.store.claim_attempt(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
+        let span = tracing::info_span!("attempt", attempt.id = %attempt.id, trace.id = Empty);
+        trace::within(None, span, Box::pin(self.look_up_attempt(&attempt))).await?;
+        Ok(true)
+    }
+
+    async fn look_up_attempt(&self, attempt: &ClaimedAttempt) -> Result<(), StoreError> {
+        let now = self.clock.now();
         match self.nango.look_up(LookUp::Ours(attempt.connection)).await {
             Ok(listed) => {
                 for row in listed.iter().filter(|row| row.tenant == attempt.tenant) {
                     self.apply_listed(row, refresh(row), None).await?;
                 }
-                self.look_again_or_end(&attempt).await?;
+                self.look_again_or_end(attempt).await?;
                 let found = listed.iter().any(|row| row.tenant == attempt.tenant);
                 let whose = (&attempt.tenant, attempt.connection);
                 self.store.note_look(whose, now, found).await?;
@@ -28,10 +37,10 @@ impl Outbox {
                 let id = attempt.id;
                 let (due_at, why) = ask_again_at(self.clock.now(), attempt.failures, &error);
                 tracing::warn!(attempt.id = %id, error = chain(&error), "attempt `{id}` waits until {due_at}");
-                self.store.postpone_attempt(&attempt, why, due_at).await?;
+                self.store.postpone_attempt(attempt, why, due_at).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Of an attempt that ended with what was listed, neither has an effect.

@@ -40,7 +40,8 @@ impl Outbox {
                 let refresh = |row: &Listed| {
                     if row.has_errors { Refresh::FailsWithMany } else { Refresh::Works }
                 };
-                self.apply_rows(&page.ours, refresh).await
+                self.apply_rows(&page.ours, refresh).await?;
+                Ok(())
             }
             Err(error) => {
                 tracing::warn!(

@@ -12,8 +12,10 @@ use crate::{
     },
     nango::{LookUp, NangoError},
     store::{As, Change, ClaimedJob, JobKind, Settled, StoreError},
+    trace,
 };
 use contract::id::{IntegrationId, NangoConnectionId};
+use tracing::field::Empty;
 
 /// A list may lag behind a deletion; one that lags longer is asked again later.
 const ROUNDS_MAX: usize = 3;
@@ -22,6 +24,12 @@ impl Outbox {
     pub(super) async fn do_next_job(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let Some(job) = self.store.claim_job(now, VAULT_LEASE).await? else { return Ok(false) };
+        let span = tracing::info_span!("job", job.id = %job.id, trace.id = Empty);
+        trace::within(None, span, Box::pin(self.do_job(&job))).await?;
+        Ok(true)
+    }
+
+    async fn do_job(&self, job: &ClaimedJob) -> Result<(), StoreError> {
         let Some(connection) =
             self.store.connection(As::Worker, &job.tenant, job.connection).await?
         else {
@@ -29,18 +37,18 @@ impl Outbox {
             return Err(StoreError::Corrupt(format!("job {} without its connection", job.id)));
         };
         let (done, event) = match &job.kind {
-            JobKind::Check => match self.check(&job, &connection).await {
+            JobKind::Check => match self.check(job, &connection).await {
                 Ok(None) => (Ok(()), None),
                 Ok(Some(due_at)) => {
-                    self.store.look_again(&job, due_at).await?;
-                    return Ok(true);
+                    self.store.look_again(job, due_at).await?;
+                    return Ok(());
                 }
                 Err(Unchecked::Nango(error)) => (Err(error), None),
                 Err(Unchecked::Store(error)) => return Err(error),
             },
             JobKind::DeleteConnection => {
                 let bound = connection.vault.as_ref();
-                let done = self.empty_vault(&job, &connection.integration, bound).await;
+                let done = self.empty_vault(job, &connection.integration, bound).await;
                 (done, Some(Event::VaultEmptied))
             }
             JobKind::DeleteExtra(extra) => {
@@ -48,10 +56,10 @@ impl Outbox {
             }
         };
         match done {
-            Ok(()) => self.end_job(&job, event).await?,
-            Err(error) => self.do_again(&job, &error).await?,
+            Ok(()) => self.end_job(job, event).await?,
+            Err(error) => self.do_again(job, &error).await?,
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Deletes what is bound to the connection, and what the vault lists for it until it lists nothing.

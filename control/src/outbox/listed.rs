@@ -40,17 +40,19 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Applies those of many rows that say something new; nearly all say nothing, and cost nothing more.
+    /// Applies those of many rows that say something new, and says how many did; nearly all say nothing, and
+    /// cost nothing more.
     pub(super) async fn apply_rows(
         &self,
         rows: &[Listed],
         refresh: impl Fn(&Listed) -> Refresh,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let ids: Vec<ConnectionId> = rows.iter().map(|row| row.connection).collect();
         let known = self.store.connections(&ids).await?;
         let known: HashMap<ConnectionId, &Connection> =
             known.iter().map(|connection| (connection.id, connection)).collect();
         let rules = Rules { at: self.clock.now(), may_change_account: self.may_change_account };
+        let mut news = 0_usize;
         for row in rows {
             let Some(known) = known.get(&row.connection) else { continue };
             let refresh = refresh(row);
@@ -62,9 +64,10 @@ impl Outbox {
             };
             if known.tenant == row.tenant && known.apply(event, rules) != Effect::Unchanged {
                 self.apply_listed(row, refresh, None).await?;
+                news = news.saturating_add(1);
             }
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Commits what an event does to a connection.

@@ -20,6 +20,7 @@ use crate::{
     cause::chain,
     clock::Clock,
     domain::{delivery::Schedule, provider::Catalogue, retention::Retention},
+    metrics::{Metrics, WorkResult},
     mint::Mint,
     nango::{NangoClient, NangoError},
     notifier::Notifier,
@@ -60,6 +61,7 @@ pub struct Outbox {
     /// The waits between the tries of a delivery.
     pub schedule: Schedule,
     pub seats: Arc<Seats>,
+    pub metrics: Metrics,
 }
 
 /// What must be asked of the vault.
@@ -74,6 +76,15 @@ enum VaultWork {
 impl VaultWork {
     /// What comes due by itself, connection by connection.
     const EACH: [Self; 3] = [Self::Receipts, Self::Attempts, Self::Jobs];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Receipts => "receipts",
+            Self::Attempts => "attempts",
+            Self::Jobs => "jobs",
+            Self::Sweep => "sweep",
+        }
+    }
 }
 
 impl Outbox {
@@ -116,12 +127,19 @@ impl Outbox {
         while !stop.is_cancelled() {
             // One piece of work that panics must not end all the others.
             match AssertUnwindSafe(self.step(work)).catch_unwind().await {
-                Ok(Ok(true)) => continue,
+                Ok(Ok(true)) => {
+                    self.metrics.worked(work.as_str(), WorkResult::Done);
+                    continue;
+                }
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
+                    self.metrics.worked(work.as_str(), WorkResult::Failed);
                     tracing::error!(error = chain(&error), "{work:?} wait: the store failed");
                 }
-                Err(_panic) => tracing::error!("{work:?}: one piece of work panicked"),
+                Err(_panic) => {
+                    self.metrics.worked(work.as_str(), WorkResult::Panicked);
+                    tracing::error!("{work:?}: one piece of work panicked");
+                }
             }
             rest(&mut woken, &stop).await;
         }

@@ -8,12 +8,14 @@ use crate::{
     store::{
         As, Begin, ClaimedReceipt, Hint, LookFor, Postponed, ReceiptOutcome, Settled, StoreError,
     },
+    trace,
 };
 use chrono::TimeDelta;
 use contract::{
     id::{ConnectionId, NangoConnectionId, TenantId},
     nango::{AuthHint, HintTags, Operation, SimplifiedHint},
 };
+use tracing::field::Empty;
 
 /// The waits while the vault does not list what a webhook claims: it may list from a replica that lags. Each
 /// is longer where the look before was too short ago; an attempt that is waited for has looks of its own.
@@ -41,23 +43,29 @@ impl Outbox {
         let Some(receipt) = self.store.claim_receipt(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
+        let span = tracing::info_span!("receipt", receipt.id = %receipt.id, trace.id = Empty);
+        trace::within(receipt.traceparent.clone(), span, Box::pin(self.confirm(&receipt))).await?;
+        Ok(true)
+    }
+
+    async fn confirm(&self, receipt: &ClaimedReceipt) -> Result<(), StoreError> {
         match self.lead(&receipt.hint).await? {
             Lead::Settle(outcome) => {
-                self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
+                self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
             }
             Lead::Ask { tenant, id, says_success } => {
-                self.look(&receipt, (&tenant, id), says_success).await?;
+                self.look(receipt, (&tenant, id), says_success).await?;
             }
             Lead::AskOnce(name) => match self.nango.look_up(LookUp::Nangos(&name)).await {
                 Ok(listed) if listed.is_empty() => {
                     let outcome = ReceiptOutcome::Unconfirmed;
-                    self.store.settle_receipt(&receipt, outcome, self.clock.now()).await?;
+                    self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
                 }
-                Ok(listed) => self.carry_over(&receipt, &listed).await?,
-                Err(error) => self.ask_again(&receipt, &error).await?,
+                Ok(listed) => self.carry_over(receipt, &listed).await?,
+                Err(error) => self.ask_again(receipt, &error).await?,
             },
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Asks the vault, unless somebody did since the hint came, or does soon.

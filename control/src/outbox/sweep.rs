@@ -5,11 +5,14 @@ use super::{Outbox, VAULT_LEASE, ask_again_at};
 use crate::{
     cause::chain,
     domain::sweep::next_walk,
+    metrics::Drift,
     nango::Listed,
     store::{As, Bound, ClaimedSweep, StoreError},
+    trace,
 };
 use contract::id::NangoConnectionId;
 use std::collections::HashSet;
+use tracing::field::Empty;
 
 /// How many connections of ours are held against the list at a time.
 const CHUNK: i64 = 5000;
@@ -29,9 +32,14 @@ impl Outbox {
     /// Walks once, if it is time.
     pub async fn sweep(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let Some(mut sweep) = self.store.claim_sweep(now, VAULT_LEASE).await? else {
+        let Some(sweep) = self.store.claim_sweep(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
+        let span = tracing::info_span!("sweep", trace.id = Empty);
+        trace::within(None, span, Box::pin(self.walk(sweep))).await
+    }
+
+    async fn walk(&self, mut sweep: ClaimedSweep) -> Result<bool, StoreError> {
         let mut seen = Seen { names: HashSet::new(), is_whole: sweep.page == 0 };
         loop {
             let page = match self.nango.page(sweep.page).await {
@@ -74,7 +82,10 @@ impl Outbox {
             sweep.counts.add(&row.integration, row.has_errors);
         }
         let refresh = |row: &Listed| sweep.before.refresh(&row.integration, row.has_errors);
-        self.apply_rows(rows, refresh).await
+        let changed = self.apply_rows(rows, refresh).await?;
+        self.metrics.swept(rows.len());
+        self.metrics.drifted(Drift::Changed, changed);
+        Ok(())
     }
 
     /// Leaves a check behind for each connection that should have been listed and was not.
@@ -101,6 +112,7 @@ impl Outbox {
                 }
                 let at = self.clock.now();
                 self.store.ask_check(As::Worker, tenant, *connection, at).await?;
+                self.metrics.drifted(Drift::Missing, 1);
             }
         }
     }

@@ -18,8 +18,10 @@ use crate::domain::{
     event::{Event, Rules},
     idempotency::Answer,
     notification::{EventType, Notification},
+    traceparent::Traceparent,
     transition::{Effect, Refused, Transition},
 };
+use crate::trace;
 use chrono::{DateTime, Utc};
 use contract::id::{
     AttemptId, ConnectionId, DeliveryId, EventId, JobId, NangoConnectionId, ReceiptId, TenantId,
@@ -91,7 +93,7 @@ impl Store {
         let Some(before) = Self::lock(&mut tx, change.tenant, change.connection).await? else {
             return Ok(Changed::NotFound);
         };
-        let effect = decide(&before);
+        let (version, effect) = (before.version, decide(&before));
         if let Effect::Refused(refused) = effect {
             return Ok(Changed::Refused(refused));
         }
@@ -102,6 +104,10 @@ impl Store {
             return Ok(Changed::LeaseLost);
         }
         tx.commit().await?;
+        if let Some(Settled::Receipt { outcome, .. }) = change.settles {
+            self.metrics.receipt(outcome);
+        }
+        self.count_change(version, &connection);
         Ok(Changed::Applied(Box::new(connection)))
     }
 
@@ -136,9 +142,17 @@ impl Store {
             opens: None,
             settles: None,
         };
-        self.carry_out(&mut tx, &change, before, effect).await?;
+        let version = before.version;
+        let after = self.carry_out(&mut tx, &change, before, effect).await?;
         tx.commit().await?;
+        self.count_change(version, &after);
         Ok(Some(FailedCallback { connection: found.connection, return_url }))
+    }
+
+    fn count_change(&self, version_before: i64, after: &Connection) {
+        if after.version != version_before {
+            self.metrics.changed(after.status);
+        }
     }
 
     async fn carry_out(
@@ -222,8 +236,9 @@ impl Store {
             |error| StoreError::Corrupt(format!("a notification of {}: {error}", after.id)),
         )?;
         sqlx::query(
-            "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body,
+                 traceparent)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(after.tenant.as_str())
         .bind(event_id.as_uuid())
@@ -232,6 +247,7 @@ impl Store {
         .bind(event.0.as_str())
         .bind(at)
         .bind(body)
+        .bind(trace::current().as_ref().map(Traceparent::as_str))
         .execute(&mut **tx)
         .await?;
         sqlx::query(

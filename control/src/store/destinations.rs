@@ -132,12 +132,21 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let (action, connection) = (AuditAction::DestinationSet, None);
-        let line = AuditLine { tenant, connection, actor: &actor, action, request_id, at };
+        let line = AuditLine {
+            tenant,
+            connection,
+            actor: &actor,
+            action,
+            request_id: request_id.clone(),
+            at,
+        };
         let has_new_secrets = secrets.is_some();
         let detail = serde_json::json!({
             "version": row.version, "url": row.url, "newSecrets": has_new_secrets
         });
         self.write_audit(&mut tx, line, detail).await?;
+        // Whoever puts it again believes that it works by now.
+        self.restart(&mut tx, tenant, (&actor, request_id), at).await?;
         tx.commit().await?;
         row.read().map(Some)
     }
@@ -157,8 +166,17 @@ impl Store {
         .await?;
         let Some(version) = version else { return Ok(false) };
         let (action, connection) = (AuditAction::DestinationRemoved, None);
-        let line = AuditLine { tenant, connection, actor: &actor, action, request_id, at };
+        let line = AuditLine {
+            tenant,
+            connection,
+            actor: &actor,
+            action,
+            request_id: request_id.clone(),
+            at,
+        };
         self.write_audit(&mut tx, line, serde_json::json!({ "version": version })).await?;
+        // How it fared says nothing of the operator's, which is told from now on.
+        self.restart(&mut tx, tenant, (&actor, request_id), at).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -22,8 +22,9 @@ mod redeliveries;
 mod retention;
 mod seal;
 mod sweeps;
+mod vitals;
 
-use crate::mint::Mint;
+use crate::{metrics::Metrics, mint::Mint};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use sqlx::{
@@ -49,6 +50,7 @@ pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use redeliveries::{Asked, Asking};
 pub use sweeps::{Bound, ClaimedSweep};
+pub use vitals::{Counts, Vitals};
 
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -116,6 +118,7 @@ const NOT_MIGRATED: [&str; 2] = ["22023", "42P01"];
 pub struct Store {
     pool: PgPool,
     mint: Mint,
+    metrics: Metrics,
 }
 
 impl Store {
@@ -125,7 +128,7 @@ impl Store {
             .max_connections(16)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options.options(SESSION));
-        Self { pool, mint }
+        Self { pool, mint, metrics: Metrics::default() }
     }
 
     /// A store without limits on the time of a statement: a migration may take long, and one that
@@ -135,8 +138,14 @@ impl Store {
         Self::with_pool(pool.connect_lazy_with(options), mint)
     }
 
-    pub const fn with_pool(pool: PgPool, mint: Mint) -> Self {
-        Self { pool, mint }
+    pub fn with_pool(pool: PgPool, mint: Mint) -> Self {
+        Self { pool, mint, metrics: Metrics::default() }
+    }
+
+    /// The same store, counted by these.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     pub async fn migrate(&self) -> Result<(), MigrateError> {
@@ -178,8 +187,16 @@ impl Store {
         self.pool.close().await;
     }
 
+    async fn acquire(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let (begun, waiting) = (self.metrics.begin(), self.metrics.acquires());
+        let tx = self.pool.begin().await;
+        drop(waiting);
+        self.metrics.acquired(&begun, !matches!(tx, Err(sqlx::Error::PoolTimedOut)));
+        Ok(tx?)
+    }
+
     async fn begin(&self, role: As<'_>) -> Result<Transaction<'static, Postgres>, StoreError> {
-        enter(self.pool.begin().await?, role).await
+        enter(self.acquire().await?, role).await
     }
 
     /// A transaction that reads everything as it is at one moment.

@@ -1,6 +1,7 @@
 //! Receipts: webhooks that were taken, and the claims on those that are still to be confirmed.
 
 use super::{As, Store, StoreError, later, wake};
+use crate::{domain::traceparent::Traceparent, trace};
 use chrono::{DateTime, Utc};
 use contract::{
     id::ReceiptId,
@@ -40,6 +41,8 @@ pub struct ClaimedReceipt {
     /// A look that began later answers it.
     pub asked_at: DateTime<Utc>,
     pub hint: Hint,
+    /// The trace of the webhook.
+    pub traceparent: Option<Traceparent>,
 }
 
 /// Why a receipt or a job is looked at again later.
@@ -88,7 +91,7 @@ impl ReceiptOutcome {
     }
 }
 
-type Row = (Uuid, i32, i32, DateTime<Utc>, String, Option<Json<serde_json::Value>>);
+type Row = (Uuid, i32, i32, DateTime<Utc>, String, Option<Json<serde_json::Value>>, Option<String>);
 
 impl Store {
     /// Keeps what a webhook claims; what says nothing is settled at once. When this returns, the
@@ -108,8 +111,8 @@ impl Store {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
             "INSERT INTO receipts (receipt_id, received_at, request_id, webhook_key, body_sha256, kind, hint, outcome,
-                settled_at, due_at, asked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2, $2)",
+                settled_at, due_at, asked_at, traceparent)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $8 IS NULL THEN NULL ELSE $2 END, $2, $2, $9)",
         )
         .bind(id.as_uuid())
         .bind(received_at)
@@ -119,12 +122,16 @@ impl Store {
         .bind(kind)
         .bind(hint)
         .bind(outcome.map(ReceiptOutcome::as_str))
+        .bind(trace::current().as_ref().map(Traceparent::as_str))
         .execute(&mut *tx)
         .await?;
         if outcome.is_none() {
             wake(&mut tx).await?;
         }
         tx.commit().await?;
+        if let Some(outcome) = outcome {
+            self.metrics.receipt(outcome.as_str());
+        }
         Ok(())
     }
 
@@ -144,7 +151,7 @@ impl Store {
                  WHERE settled_at IS NULL AND due_at <= $2 AND kind IN ('auth', 'simplified')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
-             RETURNING receipt_id, looks, failures, coalesce(asked_at, received_at), kind, hint",
+             RETURNING receipt_id, looks, failures, coalesce(asked_at, received_at), kind, hint, traceparent",
         )
         .bind(lease)
         .bind(at)
@@ -152,7 +159,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|(id, looks, failures, asked_at, kind, hint)| {
+        row.map(|(id, looks, failures, asked_at, kind, hint, traceparent)| {
             let hint = hint.map(|Json(hint)| hint).unwrap_or_default();
             let hint = match kind.as_str() {
                 "auth" => serde_json::from_value(hint).map(Hint::Auth),
@@ -167,6 +174,7 @@ impl Store {
                 hint: hint.map_err(|error| {
                     StoreError::Corrupt(format!("receipts.hint of {id}: {error}"))
                 })?,
+                traceparent: traceparent.and_then(|text| text.parse().ok()),
             })
         })
         .transpose()
@@ -202,8 +210,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         // A lost lease means that another worker ended it, or will.
-        end_receipt(&mut tx, receipt.id, receipt.lease, outcome.as_str(), at).await?;
+        let has_ended =
+            end_receipt(&mut tx, receipt.id, receipt.lease, outcome.as_str(), at).await?;
         tx.commit().await?;
+        if has_ended {
+            self.metrics.receipt(outcome.as_str());
+        }
         Ok(())
     }
 

@@ -6,8 +6,11 @@ use control::{
     clock::Clock,
     config::NangoConfig,
     http::{Probed, admin_router},
+    hub::Hub,
+    metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
+    sampler::Sampler,
     store::{As, Store},
 };
 use nango_stand_in::Trouble;
@@ -29,13 +32,29 @@ fn probed(store: &Store, stop: &CancellationToken) -> Probed {
         call_timeout: Duration::from_secs(8),
     };
     let mint = Mint::new(Clock::system());
-    let nango = Arc::new(NangoClient::new(nango, None, Clock::system(), mint).unwrap());
+    let nango = Arc::new(
+        NangoClient::new(nango, None, (Clock::system(), mint), Metrics::default()).unwrap(),
+    );
+    let sampler = sampler(store, &Clock::system());
     Probed {
         store: store.clone(),
         nango,
         clock: Clock::system(),
         identity: None,
+        sampler,
         stop: stop.clone(),
+    }
+}
+
+/// Of which a probe shows nothing.
+fn sampler(store: &Store, clock: &Clock) -> Sampler {
+    Sampler {
+        store: store.clone(),
+        hub: Hub::new(CancellationToken::new()),
+        clock: clock.clone(),
+        metrics: Metrics::new(clock.clone()),
+        calls_per_minute: "200".parse().unwrap(),
+        mtls: None,
     }
 }
 
@@ -82,7 +101,9 @@ async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: Pg
     let ready = async || {
         let stop = CancellationToken::new();
         let (store, nango) = (app.store.clone(), Arc::clone(&app.outbox.nango));
-        readyz_of(Probed { store, nango, clock: app.clock.clone(), identity: None, stop }).await
+        let sampler = sampler(&store, &app.clock);
+        readyz_of(Probed { store, nango, clock: app.clock.clone(), identity: None, sampler, stop })
+            .await
     };
     let started = app.start_connection().await;
     let calls = app.nango.api_calls();

@@ -12,6 +12,7 @@ use control::{
     },
     http::AppState,
     hub::Hub,
+    metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
     notifier::{Limits, Notifier, Resolver},
@@ -108,8 +109,10 @@ pub fn service(
         calls_per_minute,
         call_timeout: setup.call_timeout,
     };
-    let client =
-        NangoClient::new(config, Some(Arc::new(budget)), clock.clone(), mint.clone()).unwrap();
+    let metrics = Metrics::new(clock.clone());
+    let store = store.clone().measured(metrics.clone());
+    let parts = (clock.clone(), mint.clone());
+    let client = NangoClient::new(config, Some(Arc::new(budget)), parts, metrics.clone()).unwrap();
     let client = Arc::new(client);
     let notifications = notifications(setup, destination);
     let (egress, sealer) = (notifications.egress.clone(), notifications.sealer.clone());
@@ -121,19 +124,11 @@ pub fn service(
     let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
     catalogue.describe(Descriptions::read(described).unwrap());
     let catalogue = Arc::new(catalogue);
-    let callbacks = if setup.completes {
-        CallbackMode::Complete {
-            sealer: self::sealer(),
-            origins: AllowedOrigins::read("https://app.example").unwrap(),
-        }
-    } else {
-        CallbackMode::Redirect
-    };
     let state = AppState {
         store: store.clone(),
         nango: Arc::clone(&client),
         catalogue: Arc::clone(&catalogue),
-        callbacks: Arc::new(callbacks),
+        callbacks: Arc::new(callbacks(setup)),
         hub: hub.clone(),
         assertion_keys: Arc::new(KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap()),
         clock: clock.clone(),
@@ -141,9 +136,10 @@ pub fn service(
         sealer,
         egress: Arc::new(egress),
         rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint.clone()),
+        metrics: metrics.clone(),
     };
     let outbox = Outbox {
-        store: store.clone(),
+        store,
         nango: client,
         catalogue,
         notifier,
@@ -154,6 +150,18 @@ pub fn service(
         retention: Retention::of_days(30, 7).unwrap(),
         schedule: Schedule::default(),
         seats: Arc::default(),
+        metrics,
     };
     (state, outbox)
+}
+
+fn callbacks(setup: &Setup) -> CallbackMode {
+    if setup.completes {
+        CallbackMode::Complete {
+            sealer: sealer(),
+            origins: AllowedOrigins::read("https://app.example").unwrap(),
+        }
+    } else {
+        CallbackMode::Redirect
+    }
 }

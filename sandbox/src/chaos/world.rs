@@ -13,7 +13,7 @@ use crate::{
     control::{Control, Settings},
     envoy::{Envoy, configuration},
     ports,
-    stack::{Choices, Stack},
+    stack::{Choices, Stack, WhichDatabase},
     tools::Tools,
 };
 use anyhow::Context as _;
@@ -69,7 +69,7 @@ impl World {
         granted: Option<&str>,
         judge: Judge,
     ) -> anyhow::Result<Self> {
-        let choices = Choices { with_own_server: true, ..Choices::default() };
+        let choices = Choices { database: WhichDatabase::OwnServer, ..Choices::default() };
         let mut stack = Box::pin(Stack::start(tools, folder, choices)).await?;
         if let Some(control) = stack.control.take() {
             control.stop().await?;

@@ -7,6 +7,7 @@ mod envoy;
 pub mod kubectl;
 pub mod pip;
 mod postgres;
+mod prometheus;
 pub mod standard_webhooks;
 pub mod wasm;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use postgres::Postgres;
+pub use prometheus::Prometheus;
 
 /// Which of several ways to take, where there are several.
 #[derive(Debug, Clone, Copy, Default, Args)]

@@ -4,7 +4,7 @@ use crate::{
     browser::{Browser, Decision},
     process::wait_for,
     say,
-    stack::{Choices, INTEGRATION, Stack, TENANT},
+    stack::{Choices, INTEGRATION, Stack, TENANT, WhichDatabase},
     tools::{Preferences, Tools},
     workspace,
 };
@@ -22,7 +22,7 @@ pub async fn run(preferences: &Preferences) -> anyhow::Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
-    let choices = Choices { with_empty_database: true, ..Choices::default() };
+    let choices = Choices { database: WhichDatabase::Empty, ..Choices::default() };
     let stack = say::timed(
         "starting PostgreSQL, the stand-in Nango, control, Envoy and a client application",
         Stack::start(&tools, &folder, choices),

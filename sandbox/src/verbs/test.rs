@@ -3,7 +3,7 @@
 use crate::{
     database::Database,
     say,
-    tools::{Preferences, TOOLS_VARIABLE, Tools, cargo, earlier},
+    tools::{Preferences, Prometheus, TOOLS_VARIABLE, Tools, cargo, earlier},
     workspace,
 };
 use anyhow::ensure;
@@ -15,6 +15,8 @@ pub async fn run(preferences: &Preferences) -> anyhow::Result<()> {
     cargo("lints", &clippy, &[]).await?;
     earlier::control().await?;
     let tools = Tools::ready(preferences).await?;
+    // The tests of rules and dashboard need it, and would be late to say so.
+    Prometheus::find().await?;
     let logs = workspace::sandbox_folder().join("test");
     std::fs::create_dir_all(&logs)?;
     let database = Database::start(&tools, &logs).await?;

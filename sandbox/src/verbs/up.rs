@@ -3,7 +3,7 @@
 use crate::{
     process::wait_for,
     say,
-    stack::{Choices, RemoteNango, Stack, TENANT},
+    stack::{Choices, RemoteNango, Stack, TENANT, WhichDatabase},
     tools::{Preferences, Tools},
     verbs::down::{self, State},
     workspace,
@@ -156,10 +156,12 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         public_url,
         edge_port,
         public_port,
+        otlp_endpoint: std::env::vars()
+            .find(|(name, _)| name == "OTEL_EXPORTER_OTLP_ENDPOINT")
+            .map(|(_, endpoint)| endpoint),
         is_kind: kind,
-        with_empty_database: false,
+        database: WhichDatabase::Any,
         is_unlimited: false,
-        with_own_server: false,
     })
 }
 

@@ -8,7 +8,7 @@ use sandbox::{
     client_app, ports,
     process::wait_for,
     secrets,
-    stack::{Choices, RemoteNango, Stack},
+    stack::{Choices, RemoteNango, Stack, WhichDatabase},
     tools::Tools,
 };
 use serde_json::{Value, json};
@@ -258,7 +258,7 @@ async fn another_nango_than_the_stand_in_is_used_when_it_is_named() {
         integrations: vec![("GITLAB_INTEGRATION_KEY".to_owned(), "gitlab-prod".to_owned())],
         public_url: Some(public_url),
         public_port: Some(public_port),
-        with_empty_database: true,
+        database: WhichDatabase::Empty,
         ..Choices::default()
     };
     let stack = Box::pin(Stack::start(&tools, folder.path(), choices)).await.unwrap();

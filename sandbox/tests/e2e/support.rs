@@ -15,7 +15,7 @@ use sandbox::{
     process::wait_for,
     recorder::Recorder,
     secrets,
-    stack::{Choices, Stack},
+    stack::{Choices, Stack, WhichDatabase},
     tools::Tools,
 };
 use serde_json::Value;
@@ -294,7 +294,7 @@ impl World {
     pub async fn with(choices: Choices) -> Self {
         let tools = Tools::for_tests().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let choices = Choices { with_empty_database: true, ..choices };
+        let choices = Choices { database: WhichDatabase::Empty, ..choices };
         let stack = Box::pin(Stack::start(&tools, folder.path(), choices)).await.unwrap();
         Self { stack, _folder: folder }
     }

@@ -8,7 +8,7 @@ use sandbox::{
     ports,
     process::wait_for,
     say,
-    stack::{Choices, Stack},
+    stack::{Choices, Stack, WhichDatabase},
     tools::{Tools, earlier},
 };
 use serde_json::Value;
@@ -46,7 +46,7 @@ async fn an_earlier_release_goes_on_while_the_database_and_its_neighbours_are_up
     };
     let tools = Tools::for_tests().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let choices = Choices { with_empty_database: true, is_kind: true, ..Choices::default() };
+    let choices = Choices { database: WhichDatabase::Empty, is_kind: true, ..Choices::default() };
     let before = Tools { control: earlier, ..tools.clone() };
     let mut stack = Box::pin(Stack::start(&before, folder.path(), choices)).await.unwrap();
     live(&stack, 0).await;

@@ -112,6 +112,11 @@ impl Share {
         Self { capacity, refill: calls.saturating_sub(capacity).max(1), together }
     }
 
+    /// The most that can be left.
+    pub const fn capacity(self) -> u32 {
+        self.capacity
+    }
+
     /// The most that one replica takes out at once.
     fn chunk_max(self) -> u32 {
         (self.capacity / 4).clamp(self.together, 64)
@@ -204,6 +209,11 @@ impl Bucket {
         let calls = whole.min(most.max(least));
         let level = filled.level.saturating_sub(units(calls));
         (Self { level, ..filled }, Leased::Calls(calls))
+    }
+
+    /// How many calls are in it.
+    pub fn calls(self, share: Share, at: DateTime<Utc>) -> u32 {
+        u32::try_from(self.filled(share, at).level / CALL).unwrap_or_default()
     }
 
     fn filled(self, share: Share, at: DateTime<Utc>) -> Self {

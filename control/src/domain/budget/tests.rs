@@ -216,3 +216,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_bucket_says_how_many_calls_are_in_it() {
+    let share = Share::of(CallClass::Start, "200".parse().unwrap());
+    let epoch = DateTime::UNIX_EPOCH;
+    let at = epoch + TimeDelta::days(1);
+    let full = Bucket { level: 0, filled_at: epoch, promised_at: epoch };
+    assert_eq!((full.calls(share, at), share.capacity()), (25, 25));
+    let wanted = Wanted { least: 3, most: 3, needs_slots: false };
+    let (left, leased) = full.lease(share, wanted, at);
+    assert_eq!((left.calls(share, at), leased), (22, Leased::Calls(3)));
+}

@@ -13,6 +13,7 @@ use crate::{
     },
     notifier::{SEND_TIMEOUT, Sent, Target},
     store::{ClaimedDelivery, Finished, Round, StoreError, Try},
+    trace,
 };
 use futures::future::join_all;
 use std::{
@@ -24,6 +25,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 /// Longer than a try may take, so that a delivery is sent twice only after a crash.
 const LEASE: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(10));
@@ -139,8 +141,10 @@ impl Outbox {
     async fn send(&self, delivery: ClaimedDelivery, target: Target) -> Finished {
         let seat = Seat { seats: &self.seats, delivery: &delivery, is_taken: None };
         let started_at = self.clock.now();
-        let Sent { outcome, detail, answer } =
-            self.notifier.send(&target, delivery.event, &delivery.body, started_at).await;
+        let span = tracing::info_span!("delivery", delivery.id = %delivery.id, trace.id = Empty);
+        let sending = self.notifier.send(&target, delivery.event, &delivery.body, started_at);
+        let sent = trace::within(delivery.traceparent.clone(), span, Box::pin(sending));
+        let Sent { outcome, detail, answer } = sent.await;
         seat.leave(match outcome.fault() {
             None => Some(true),
             Some(Fault::Network | Fault::Theirs) => Some(false),
@@ -150,6 +154,7 @@ impl Outbox {
         let jitter = self.mint.jitter();
         let next = self.schedule.after_try(delivery.progress, outcome, ended_at, jitter);
         let duration = ended_at.signed_duration_since(started_at).to_std().unwrap_or_default();
+        self.metrics.delivered(outcome, duration);
         let attempt = Try { started_at, duration, outcome, detail, answer };
         Finished { delivery, attempt, ended_at, next }
     }

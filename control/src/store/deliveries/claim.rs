@@ -25,7 +25,7 @@ pub struct Round<'a> {
     pub after: Option<&'a TenantId>,
 }
 
-type Row = (Uuid, String, Uuid, Uuid, i32, Option<DateTime<Utc>>, bool, String);
+type Row = (Uuid, String, Uuid, Uuid, i32, Option<DateTime<Utc>>, bool, String, Option<String>);
 
 impl Store {
     /// Walks on from tenant to tenant, lets `share` say how many of whose deliveries are claimed, and claims
@@ -83,7 +83,8 @@ impl Store {
              WHERE deliveries.tenant_id = due.tenant_id AND deliveries.delivery_id = due.delivery_id
                AND events.tenant_id = deliveries.tenant_id AND events.event_id = deliveries.event_id
              RETURNING deliveries.delivery_id, deliveries.tenant_id, deliveries.connection_id, deliveries.event_id,
-                 deliveries.tries, deliveries.our_fault_since, deliveries.is_redelivery, events.body",
+                 deliveries.tries, deliveries.our_fault_since, deliveries.is_redelivery, events.body,
+                 events.traceparent",
         )
         .bind(lease)
         .bind(round.at)
@@ -93,20 +94,33 @@ impl Store {
         .fetch_all(&mut **tx)
         .await?;
         rows.into_iter()
-            .map(|(id, tenant, connection, event, tries, our_fault_since, is_redelivery, body)| {
-                let tries = usize::try_from(tries).unwrap_or_default();
-                Ok(ClaimedDelivery {
-                    id: DeliveryId::from_uuid(id),
-                    lease,
-                    is_probe: probes.contains(&tenant),
-                    tenant: read("deliveries.tenant_id", &tenant)?,
-                    connection: ConnectionId::from_uuid(connection),
-                    event: EventId::from_uuid(event),
-                    body,
-                    progress: Progress { tries, our_fault_since },
+            .map(
+                |(
+                    id,
+                    tenant,
+                    connection,
+                    event,
+                    tries,
+                    our_fault_since,
                     is_redelivery,
-                })
-            })
+                    body,
+                    traceparent,
+                )| {
+                    let tries = usize::try_from(tries).unwrap_or_default();
+                    Ok(ClaimedDelivery {
+                        id: DeliveryId::from_uuid(id),
+                        lease,
+                        is_probe: probes.contains(&tenant),
+                        tenant: read("deliveries.tenant_id", &tenant)?,
+                        connection: ConnectionId::from_uuid(connection),
+                        event: EventId::from_uuid(event),
+                        body,
+                        traceparent: traceparent.and_then(|text| text.parse().ok()),
+                        progress: Progress { tries, our_fault_since },
+                        is_redelivery,
+                    })
+                },
+            )
             .collect()
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::{
     delivery::{NextStep, Progress},
     destination_health::Turn,
     outcome::Outcome,
+    traceparent::Traceparent,
 };
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, TenantId};
@@ -29,6 +30,8 @@ pub struct ClaimedDelivery {
     pub event: EventId,
     /// The exact bytes of the notification.
     pub body: String,
+    /// The trace of what caused it.
+    pub traceparent: Option<Traceparent>,
     pub progress: Progress,
     /// It waits for no other delivery, and none waits for it.
     pub is_redelivery: bool,

@@ -1,0 +1,232 @@
+//! What is counted, and that nobody outside can make a series of his own.
+
+use crate::support::{TestApp, caller, nobody};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use contract::action::Action;
+use control::{
+    clock::Clock,
+    config::MtlsFiles,
+    http::{Probed, admin_router},
+    hub::Hub,
+    metrics::Metrics,
+    mint::Mint,
+    sampler::Sampler,
+    store::Store,
+};
+use nango_stand_in::Trouble;
+use sqlx::PgPool;
+use std::{fs, sync::Arc};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+fn sampler(app: &TestApp, mtls: Option<MtlsFiles>) -> Sampler {
+    Sampler {
+        store: app.outbox.store.clone(),
+        hub: app.hub.clone(),
+        clock: app.clock.clone(),
+        metrics: app.outbox.metrics.clone(),
+        calls_per_minute: "200".parse().unwrap(),
+        mtls,
+    }
+}
+
+/// The value of a series, as it is written.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_request_is_counted_by_its_template_and_nobody_can_make_a_series(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let id = started["connectionId"].as_str().unwrap().to_owned();
+    app.get(&id).await;
+    let path = format!("/tenants/acme/connections/{id}?wait=1&version=0");
+    let waited = app.send("GET", &path, &caller("acme", Action::Read), Body::empty()).await;
+    assert_eq!(waited.status, StatusCode::OK);
+    for (method, path) in [
+        ("GET", "/canary-path?wait=9"),
+        ("CANARY", "/health"),
+        ("GET", "/oauth/callback?wait=canary&state=canary"),
+    ] {
+        app.send(method, path, &nobody(), Body::empty()).await;
+    }
+    let text = sampler(&app, None).scraped();
+    let count = |route: &str, method: &str, status: &str| {
+        value(
+            &text,
+            &format!(
+                r#"connections_http_request_seconds_count{{route="{route}",method="{method}",status="{status}"}}"#
+            ),
+        )
+    };
+    let one = "/tenants/{tenant}/connections/{id}";
+    for (route, method, status) in [
+        ("/tenants/{tenant}/connections", "POST", "2xx"),
+        (one, "GET", "2xx"),
+        (&format!("{one}?wait"), "GET", "2xx"),
+        ("none", "GET", "4xx"),
+        ("/health", "other", "4xx"),
+    ] {
+        assert_eq!(count(route, method, status), Some(1.0), "{route} {method}\n{text}");
+    }
+    for word in ["canary", "CANARY", "acme", "user-1", &id] {
+        assert!(!text.contains(word), "{word} is in:\n{text}");
+    }
+    assert_eq!(value(&text, "connections_http_requests_in_flight"), Some(0.0));
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_life_leaves_its_counts_behind(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, nango_id) = app.activate().await;
+    app.say_created(&started, &nango_id).await;
+    app.outbox.run_once().await.unwrap();
+    app.outbox.sweep().await.unwrap();
+    app.advance(9);
+    let sampler = sampler(&app, None);
+    sampler.look().await;
+    sampler.count().await;
+    let text = sampler.scraped();
+    for (series, expected) in [
+        (r#"connections_by_status{status="active"}"#, 1.0),
+        (r#"connections_by_status{status="pending"}"#, 0.0),
+        (r#"connections_changes_total{status="active"}"#, 1.0),
+        (r#"connections_receipts_total{outcome="confirmed"}"#, 1.0),
+        (r#"connections_receipts_total{outcome="nothing_new"}"#, 1.0),
+        (r#"connections_nango_calls_total{call="session",outcome="taken"}"#, 1.0),
+        (r#"connections_nango_calls_total{call="page",outcome="taken"}"#, 1.0),
+        (r#"connections_nango_calls_total{call="session",outcome="refused"}"#, 0.0),
+        (r#"connections_nango_call_seconds_count{call="session"}"#, 1.0),
+        ("connections_sweep_age_seconds", 9.0),
+        ("connections_sweep_rows_total", 1.0),
+        (r#"connections_sweep_drift_total{kind="changed"}"#, 0.0),
+        ("connections_backlog_age_seconds", 0.0),
+        ("connections_nango_breaker_open", 0.0),
+        (r#"connections_nango_budget_calls_max{class="start"}"#, 25.0),
+        ("connections_ready", 1.0),
+        ("connections_waiters_max", 512.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
+    }
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn trouble_shows_where_it_is(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let nango_id = app.authorize(&started).await;
+    app.say_created(&started, &nango_id).await;
+    app.nango.make_trouble(Trouble::Unavailable);
+    for _ in 0..6 {
+        app.outbox.run_once().await.unwrap();
+        app.advance(3);
+    }
+    app.advance(70);
+    let sampler = sampler(&app, None);
+    sampler.look().await;
+    let text = sampler.scraped();
+    assert_eq!(value(&text, "connections_nango_breaker_open"), Some(1.0), "{text}");
+    let of = |series: &str| value(&text, series).unwrap();
+    assert!(of(r#"connections_nango_calls_total{call="look_up",outcome="unanswered"}"#) >= 5.0);
+    assert!(of(r#"connections_nango_retries_total{call="look_up"}"#) >= 1.0);
+    assert!(of(r#"connections_nango_not_asked_total{call="look_up",why="left_alone"}"#) >= 1.0);
+    assert!(of("connections_backlog_age_seconds") >= 60.0, "{text}");
+    let oldest = r#"connections_backlog_oldest_seconds{kind="receipts"}"#;
+    assert_eq!(value(&text, "connections_backlog_age_seconds"), value(&text, oldest));
+    app.nango.make_trouble(Trouble::None);
+    app.advance(60);
+    app.outbox.run_once().await.unwrap();
+    sampler.look().await;
+    let text = sampler.scraped();
+    assert_eq!(value(&text, "connections_nango_breaker_open"), Some(0.0));
+    assert_eq!(value(&text, "connections_backlog_age_seconds"), Some(0.0));
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_connection_that_the_list_has_not_is_drift(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (_started, nango_id) = app.activate().await;
+    app.outbox.sweep().await.unwrap();
+    assert!(app.nango.delete_behind_back(&nango_id));
+    app.advance(121);
+    app.outbox.sweep().await.unwrap();
+    let text = app.outbox.metrics.text();
+    assert_eq!(
+        value(&text, r#"connections_sweep_drift_total{kind="missing"}"#),
+        Some(1.0),
+        "{text}"
+    );
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_database_that_is_away_is_not_ready_and_a_scrape_still_answers(pool: PgPool) {
+    let clock = Clock::system();
+    let metrics = Metrics::new(clock.clone());
+    let store = Store::with_pool(pool.clone(), Mint::new(clock.clone())).measured(metrics.clone());
+    let stop = CancellationToken::new();
+    let sampler = Sampler {
+        store: store.clone(),
+        hub: Hub::new(stop.clone()),
+        clock: clock.clone(),
+        metrics,
+        calls_per_minute: "200".parse().unwrap(),
+        mtls: None,
+    };
+    let app = TestApp::start(pool.clone()).await;
+    sampler.look().await;
+    assert_eq!(value(&sampler.scraped(), "connections_ready"), Some(1.0));
+    pool.close().await;
+    sampler.look().await;
+    sampler.count().await;
+    let nango = Arc::clone(&app.outbox.nango);
+    let probed = Probed { store, nango, clock, identity: None, sampler, stop };
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let answer = admin_router(probed).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let kind = answer.headers()["content-type"].to_str().unwrap();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert_eq!(value(&text, "connections_ready"), Some(0.0));
+    assert_eq!(value(&text, "connections_sample_failures_total"), Some(2.0));
+    assert!(value(&text, "process_resident_memory_bytes").unwrap() > 1e6);
+    assert!(text.ends_with("# EOF\n"));
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_certificate_says_when_it_ends_and_a_broken_file_nothing(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(vec!["control".to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(2031, 5, 6);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = parameters.self_signed(&key).unwrap().pem();
+    let [certificate, ca] = ["c.pem", "ca.pem"].map(|name| folder.path().join(name));
+    fs::write(&certificate, pem).unwrap();
+    fs::write(&ca, "no certificate").unwrap();
+    let files = MtlsFiles { certificate: certificate.clone(), key: certificate, ca };
+    let sampler = sampler(&app, Some(files));
+    sampler.count().await;
+    let text = sampler.scraped();
+    let of = |which: &str| {
+        value(
+            &text,
+            &format!(
+                r#"connections_certificate_not_after_timestamp_seconds{{certificate="{which}"}}"#
+            ),
+        )
+    };
+    // 6 May 2031, 00:00 UTC.
+    assert_eq!([of("identity"), of("ca")], [Some(1_935_792_000.0), None]);
+    app.finish().await;
+}
