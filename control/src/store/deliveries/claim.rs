@@ -93,36 +93,30 @@ impl Store {
         .bind(counts)
         .fetch_all(&mut **tx)
         .await?;
-        rows.into_iter()
-            .map(
-                |(
-                    id,
-                    tenant,
-                    connection,
-                    event,
-                    tries,
-                    our_fault_since,
-                    is_redelivery,
-                    body,
-                    traceparent,
-                )| {
-                    let tries = usize::try_from(tries).unwrap_or_default();
-                    Ok(ClaimedDelivery {
-                        id: DeliveryId::from_uuid(id),
-                        lease,
-                        is_probe: probes.contains(&tenant),
-                        tenant: read("deliveries.tenant_id", &tenant)?,
-                        connection: ConnectionId::from_uuid(connection),
-                        event: EventId::from_uuid(event),
-                        body,
-                        traceparent: traceparent.and_then(|text| text.parse().ok()),
-                        progress: Progress { tries, our_fault_since },
-                        is_redelivery,
-                    })
-                },
-            )
-            .collect()
+        rows.into_iter().map(|row| claimed(row, lease, probes)).collect()
     }
+}
+
+fn claimed(
+    row: Row,
+    lease: Uuid,
+    probes: &BTreeSet<String>,
+) -> Result<ClaimedDelivery, StoreError> {
+    let (id, tenant, connection, event, tries, our_fault_since, is_redelivery, body, traceparent) =
+        row;
+    let tries = usize::try_from(tries).unwrap_or_default();
+    Ok(ClaimedDelivery {
+        id: DeliveryId::from_uuid(id),
+        lease,
+        is_probe: probes.contains(&tenant),
+        tenant: read("deliveries.tenant_id", &tenant)?,
+        connection: ConnectionId::from_uuid(connection),
+        event: EventId::from_uuid(event),
+        body,
+        traceparent: traceparent.and_then(|text| text.parse().ok()),
+        progress: Progress { tries, our_fault_since },
+        is_redelivery,
+    })
 }
 
 /// The next tenants that have something waiting, and how much of it is due. Each step is one look into the
