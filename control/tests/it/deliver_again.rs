@@ -52,7 +52,7 @@ async fn every_try_is_shown_with_how_its_answer_begins(pool: PgPool) {
             {"try": 1, "startedAt": text(first), "durationMs": 0, "outcome": "refused", "fault": "theirs",
                 "httpStatus": 500, "detail": null, "answer": answer},
             {"try": 2, "startedAt": text(second), "durationMs": 0, "outcome": "delivered", "fault": null,
-                "httpStatus": 204, "detail": null, "answer": null}]}]});
+                "httpStatus": 204, "detail": null, "answer": ""}]}]});
     assert_eq!(shown, expected);
     app.finish().await;
 }
