@@ -38,7 +38,7 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// Where a delivery stands.
+/// Where a delivery stands. `blocked`: it waits for the one before it.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "a description; the database holds the rule")]
@@ -62,8 +62,7 @@ struct Shown {
     r#type: String,
     /// That of the event: dense per connection, from 1.
     sequence: i64,
-    /// `blocked`: it waits for the one before it.
-    #[schema(inline, value_type = DeliveryStatus)]
+    #[schema(value_type = DeliveryStatus)]
     status: String,
     /// Sent again because somebody asked.
     redelivery: bool,
