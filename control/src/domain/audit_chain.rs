@@ -50,7 +50,7 @@ pub struct ChainedLine {
     pub actor: String,
     #[serde(serialize_with = "micros")]
     pub at: DateTime<Utc>,
-    /// Nothing, where it is the tenant's.
+    /// Null, where the line is the whole tenant's.
     #[schema(required, value_type = Option<uuid::Uuid>)]
     pub connection_id: Option<ConnectionId>,
     /// Objects of `serde_json` keep their members in order.

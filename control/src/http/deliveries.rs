@@ -96,7 +96,7 @@ struct Attempt {
     /// Why no answer came, in words for people.
     #[schema(required)]
     detail: Option<String>,
-    /// How the answer's body begins; null, where none came.
+    /// How the answer's body begins; null, where it has none, or none came.
     #[schema(required)]
     answer: Option<String>,
 }

@@ -52,7 +52,7 @@ async fn every_try_is_shown_with_how_its_answer_begins(pool: PgPool) {
             {"try": 1, "startedAt": text(first), "durationMs": 0, "outcome": "refused", "fault": "theirs",
                 "httpStatus": 500, "detail": null, "answer": answer},
             {"try": 2, "startedAt": text(second), "durationMs": 0, "outcome": "delivered", "fault": null,
-                "httpStatus": 204, "detail": null, "answer": ""}]}]});
+                "httpStatus": 204, "detail": null, "answer": null}]}]});
     assert_eq!(shown, expected);
     app.finish().await;
 }
@@ -92,6 +92,10 @@ async fn a_delivery_is_sent_again_under_the_same_event_id(pool: PgPool) {
     let (started, _) = app.activate().await;
     let original = deliveries(&app, &started["connectionId"], "").await["deliveries"][0].clone();
     let path = format!("/deliveries/{}/redeliver", original["deliveryId"].as_str().unwrap());
+    for body in [json!([]), json!(1), json!({"a": 1})] {
+        let refused = notify(&app, "acme", "POST", &path, &body).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid_request"));
+    }
     let answer = notify(&app, "acme", "POST", &path, &json!({})).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     let told = answer.json();

@@ -60,11 +60,12 @@ async fn a_secret_is_made_shown_once_and_kept_sealed(pool: PgPool) {
     .await;
     let secret = shown["secrets"][0].as_str().unwrap().to_owned();
     assert!(standardwebhooks::Webhook::new(&secret).is_ok());
+    let health = json!({"status": "active", "reason": null, "since": null, "failures": 0,
+        "lastSuccessAt": null, "lastFailureAt": null});
+    assert_eq!(operators["health"], health);
     let expected = json!({"url": "https://app.example/hooks", "isDefault": false, "version": 1,
         "eventTypes": ["connection.deleted"], "returnOrigins": ["https://app.example"], "ca": null,
-        "serverName": "app.internal", "updatedAt": crate::support::text(app.clock.now()),
-        "health": {"status": "active", "reason": null, "since": null, "failures": 0,
-            "lastSuccessAt": null, "lastFailureAt": null}});
+        "serverName": "app.internal", "updatedAt": crate::support::text(app.clock.now()), "health": health});
     assert_eq!(get(&app, "acme").await, expected);
     let kept: String =
         sqlx::query_scalar("SELECT secrets FROM destinations").fetch_one(&app.pool).await.unwrap();
@@ -189,6 +190,8 @@ async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
         (json!({"url": "https://app.example/", "ca": "none"}), "PEM"),
         (json!({"url": "https://app.example/", "secrets": ["short"]}), "whsec_"),
         (json!({"url": "https://app.example/", "secret": "whsec_"}), "unknown field"),
+        (json!({"url": "https://app.example/", "version": -1}), "version"),
+        (json!(["https://app.example/", null, null, null, null, null, null]), "object"),
     ] {
         let answer = call(&app, "acme", Method::PUT, &body).await;
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
