@@ -57,7 +57,7 @@ impl Rehearsal {
         let _place = Place::take(&self.under_way, tenant).ok_or(NotTried::UnderWay)?;
         let started_at = self.clock.now();
         let event_id = self.mint.id(EventId::from_parts);
-        let event = TestEvent::new(event_id, tenant, started_at);
+        let event = TestEvent::new(event_id, tenant.clone(), started_at);
         let body = serde_json::to_string(&event).map_err(NotTried::Unwritable)?;
         let target = self.notifier.target(tenant, own);
         let rehearsed = self.notifier.rehearse(&target, event_id, &body, started_at).await;

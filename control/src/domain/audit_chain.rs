@@ -6,6 +6,7 @@ use contract::id::{AuditId, ConnectionId, TenantId};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 /// A link of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +39,31 @@ impl Serialize for AuditHash {
 
 /// A line of the trail in its place. As JSON it is canonical: members in the order of their names, no white
 /// space; so whoever has the answer of the API can compute the hashes again.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditEvent)]
 pub struct ChainedLine {
+    /// What was done, such as `connection.started`. More may come.
+    #[schema(pattern = r"^[a-z]+[.][a-z_]+$")]
     pub action: String,
+    /// Who did it: a workload's name, or `browser`, `vault` or `service`.
     pub actor: String,
     #[serde(serialize_with = "micros")]
     pub at: DateTime<Utc>,
     /// Null, where the line is the whole tenant's.
+    #[schema(required, value_type = Option<uuid::Uuid>)]
     pub connection_id: Option<ConnectionId>,
     /// Objects of `serde_json` keep their members in order.
+    #[schema(value_type = Object)]
     pub detail: Value,
+    #[schema(value_type = uuid::Uuid)]
     pub id: AuditId,
     /// Dense, from 1.
+    #[schema(minimum = 1)]
     pub position: i64,
+    #[schema(required)]
     pub request_id: Option<String>,
+    #[schema(value_type = String)]
     pub tenant_id: TenantId,
 }
 

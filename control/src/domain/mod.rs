@@ -40,3 +40,4 @@ pub mod sweep;
 pub mod traceparent;
 pub mod transition;
 pub mod wait;
+mod words;

@@ -1,5 +1,10 @@
 //! What a client application is told about a connection.
 
+#![expect(
+    single_use_lifetimes,
+    reason = "derived descriptions name the lifetimes of what they describe"
+)]
+
 use super::{
     connection::{Connection, Status},
     provider::Provider,
@@ -8,6 +13,7 @@ use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, EventId, TenantId};
 use serde::{Serialize, Serializer};
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// What happened, by the names that client applications know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,37 +79,55 @@ impl EventType {
     }
 }
 
-/// The body of a notification. The names down to `metadata` are the original service's.
-#[derive(Debug, Serialize)]
+/// What happened to a connection, and how it stands since. Members may be added.
+// The names down to `metadata` are the original service's.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Event)]
 pub struct Notification<'a> {
+    /// The same in every repeat.
+    #[schema(value_type = uuid::Uuid)]
     pub id: EventId,
     pub r#type: EventType,
     /// Dense per connection, from 1.
+    #[schema(minimum = 1)]
     pub sequence: i64,
     pub occurred_at: DateTime<Utc>,
+    #[schema(value_type = uuid::Uuid)]
     pub connection_id: ConnectionId,
+    #[schema(value_type = String)]
     pub tenant_id: &'a TenantId,
+    /// The end user, by the client application's name for them.
     pub oidc_sub: &'a str,
+    #[schema(value_type = String)]
     pub provider: &'a Provider,
     pub status: Status,
+    /// Why, by a stable name such as `access_denied`, `refresh_failed` or `gone_at_vault`.
+    #[schema(required)]
     pub reason: Option<&'a str>,
     pub requested_scopes: &'a [String],
     /// What is known to be granted, else what was requested.
     pub authorized_scopes: &'a [String],
     /// Whether `authorizedScopes` is known: the vault tells granted scopes only with the token.
     pub scopes_verified: bool,
+    #[schema(required)]
     pub provider_account_id: Option<&'a str>,
+    #[schema(required)]
     pub display_name: Option<&'a str>,
+    #[schema(inline)]
     pub metadata: Metadata<'a>,
     /// What the client application gave at the start.
+    #[schema(value_type = Object)]
     pub client_metadata: &'a serde_json::Value,
 }
 
 /// How the user is shown at the provider.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventMetadata)]
 pub struct Metadata<'a> {
+    #[schema(required)]
     pub username: Option<&'a str>,
+    #[schema(required)]
     pub avatar: Option<&'a str>,
 }
 

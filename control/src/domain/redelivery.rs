@@ -4,14 +4,24 @@ use super::notification::EventType;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
-/// A request as written.
-#[derive(Debug, Clone, Deserialize)]
+/// Which events are to be sent once more: those whose first delivery ended.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Redelivery)]
 pub struct RedeliveryRequest {
+    /// Events that happened then or later; in the past.
+    #[schema(value_type = DateTime<Utc>, example = "2026-11-22T18:00:00Z")]
     pub since: String,
+    /// And before this; now at the latest, and without it.
+    #[schema(value_type = Option<DateTime<Utc>>)]
     pub until: Option<String>,
+    /// Those whose first delivery ended like this; without it, however it ended.
+    #[schema(value_type = Option<Ended>)]
     pub status: Option<String>,
+    /// Those of these types; without it, of all.
+    #[schema(value_type = Option<Vec<EventType>>, min_items = 1)]
     pub types: Option<Vec<String>>,
     /// Only count.
     #[serde(default)]
@@ -26,7 +36,7 @@ pub enum Ended {
 }
 
 impl Ended {
-    const ALL: [Self; 2] = [Self::Delivered, Self::Exhausted];
+    pub const ALL: [Self; 2] = [Self::Delivered, Self::Exhausted];
 
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,23 +1,30 @@
 //! A destination that was tried out: the event that is sent, and what is told of how it went.
 
-use super::{notification::TEST_TYPE, outcome::Outcome};
+use super::{
+    notification::TEST_TYPE,
+    outcome::{Fault, Outcome},
+};
 use chrono::{DateTime, Utc};
 use contract::id::{EventId, TenantId};
 use serde::Serialize;
 use std::net::SocketAddr;
+use utoipa::ToSchema;
 
 /// The body of an event that is sent to try a destination out, and kept nowhere.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct TestEvent<'a> {
+pub struct TestEvent {
+    #[schema(value_type = uuid::Uuid)]
     id: EventId,
+    #[schema(pattern = "^destination[.]test$")]
     r#type: &'static str,
     occurred_at: DateTime<Utc>,
-    tenant_id: &'a TenantId,
+    #[schema(value_type = String)]
+    tenant_id: TenantId,
 }
 
-impl<'a> TestEvent<'a> {
-    pub const fn new(id: EventId, tenant_id: &'a TenantId, occurred_at: DateTime<Utc>) -> Self {
+impl TestEvent {
+    pub const fn new(id: EventId, tenant_id: TenantId, occurred_at: DateTime<Utc>) -> Self {
         Self { id, r#type: TEST_TYPE, occurred_at, tenant_id }
     }
 }
@@ -36,7 +43,7 @@ pub struct Handshake {
 }
 
 /// One certificate of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Certificate {
     pub subject: String,
@@ -46,37 +53,53 @@ pub struct Certificate {
 }
 
 /// What the application is told.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    #[schema(value_type = uuid::Uuid)]
     pub event_id: EventId,
     pub url: String,
     /// In the words of the deliveries: `delivered`, `refused`, `timeout`, …
+    #[schema(value_type = Outcome)]
     pub outcome: &'static str,
     /// `ours`, `network` or `theirs`; nothing, where it went well.
+    #[schema(required, value_type = Option<Fault>)]
     pub fault: Option<&'static str>,
+    /// Why no answer came, in words for people.
+    #[schema(required)]
     pub detail: Option<String>,
+    /// Where the connection went, with its port.
+    #[schema(required, value_type = Option<String>)]
     pub address: Option<SocketAddr>,
+    #[schema(required)]
     pub tls: Option<Tls>,
+    #[schema(required)]
     pub answer: Option<Answer>,
     pub duration_ms: i64,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// What the receiver showed of itself.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
+    /// Such as `1.3`; null, where the handshake did not come to its end.
+    #[schema(required)]
     version: Option<String>,
     server_name: String,
+    /// Its own certificate first.
     chain: Vec<Certificate>,
     /// Whole days until the first of the chain expires.
+    #[schema(required)]
     days_left: Option<i64>,
     client_certificate_requested: bool,
     client_certificate_sent: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// How the receiver answered.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Answer {
     pub status: u16,
+    /// Its first bytes, as text.
     pub body: String,
 }
 

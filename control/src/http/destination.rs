@@ -1,11 +1,17 @@
 //! Where a tenant is told: shown, set, removed, tried out.
 
-use super::{ApiError, AppState, caller::Caller};
+use super::{
+    ApiError, AppState, Code,
+    caller::Caller,
+    document::{self, OfTenant},
+    object::{self, Nothing, Object},
+};
 use crate::{
     domain::{
         audit::Actor,
         destination::{Destination, DestinationRequest, Secrets, owner},
         destination_health::{DestinationHealth, Standing},
+        notification::EventType,
         rehearsal::Report,
     },
     store::{As, PutDestination, Removal},
@@ -20,18 +26,26 @@ use axum::{
 use chrono::{DateTime, Utc};
 use contract::action::Action;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How a destination fares.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DestinationHealth)]
 struct HealthView {
-    /// `active`; `paused`, and tried now and then; `stopped`, until it is put again.
+    #[schema(value_type = Standing)]
     status: &'static str,
+    /// How the last try ended, where it is not `active`; `gone` after a 410.
+    #[schema(required)]
     reason: Option<String>,
+    /// Null, where it was never tried.
+    #[schema(required)]
     since: Option<DateTime<Utc>>,
     /// How many tries failed in a row.
     failures: u32,
+    #[schema(required)]
     last_success_at: Option<DateTime<Utc>>,
+    #[schema(required)]
     last_failure_at: Option<DateTime<Utc>>,
 }
 
@@ -59,21 +73,29 @@ impl From<Option<DestinationHealth>> for HealthView {
 }
 
 /// A destination as its tenant sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Destination)]
 struct View {
     url: String,
     /// Whether it is the operator's, of every tenant that has none of its own.
     is_default: bool,
     /// 0, where it is the operator's.
     version: i64,
+    /// Null: all of them.
+    #[schema(required, value_type = Option<Vec<EventType>>)]
     event_types: Option<Vec<String>>,
+    #[schema(required)]
     return_origins: Option<Vec<String>>,
+    #[schema(required)]
     ca: Option<String>,
+    #[schema(required)]
     server_name: Option<String>,
+    #[schema(required)]
     updated_at: Option<DateTime<Utc>>,
     health: HealthView,
     /// Once, when this service made them.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     secrets: Option<Vec<String>>,
 }
@@ -111,6 +133,15 @@ impl View {
 }
 
 /// `GET /tenants/{tenant}/destination`
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/destination",
+    operation_id = "destination_get",
+    tag = document::CLIENTS,
+    params(OfTenant),
+    responses((status = 200, description = "Its own, or else the operator's.", body = View, headers(("cache-control" = String, description = "`no-store`.")))),
+    extensions(("x-codes" = json!([Code::Unavailable]))),
+)]
 pub(super) async fn get(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
@@ -130,14 +161,26 @@ pub(super) async fn get(
 ///
 /// What is left out is reset, but for the secrets: those that are there stay, and where there are none, one
 /// is made and shown this once.
+#[utoipa::path(
+    put,
+    path = "/tenants/{tenant}/destination",
+    operation_id = "destination_put",
+    tag = document::CLIENTS,
+    params(OfTenant),
+    request_body = DestinationRequest,
+    responses((status = 200, description = "From now on it is told there.", body = View, headers(("cache-control" = String, description = "`no-store`.")))),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::DestinationsUnavailable, Code::VersionConflict, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn put(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
     caller: Caller,
-    body: Result<Json<DestinationRequest>, JsonRejection>,
+    body: Result<Json<Object<DestinationRequest>>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Notify, &tenant)?;
-    let Json(request) = body?;
+    let Json(Object(request)) = body?;
     let new = request.check(&state.egress)?;
     let sealer = state.sealer.as_ref().ok_or(ApiError::NoOwnDestinations)?;
     let known = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
@@ -166,6 +209,15 @@ pub(super) async fn put(
 }
 
 /// `DELETE /tenants/{tenant}/destination`: from now on the tenant is told where the operator says.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}/destination",
+    operation_id = "destination_delete",
+    tag = document::CLIENTS,
+    params(OfTenant),
+    responses((status = 204, description = "It has none of its own.")),
+    extensions(("x-codes" = json!([Code::Unavailable]))),
+)]
 pub(super) async fn delete(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
@@ -183,6 +235,18 @@ pub(super) async fn delete(
 }
 
 /// `POST /tenants/{tenant}/destination/test`: 200 with what happened, whatever the receiver made of it.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/destination/test",
+    operation_id = "destination_test",
+    tag = document::CLIENTS,
+    params(OfTenant),
+    request_body(content = Option<Nothing>),
+    responses((status = 200, description = "What happened, whatever the receiver made of it.", body = Report)),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::TestUnderWay, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn test(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
@@ -190,9 +254,7 @@ pub(super) async fn test(
     body: Bytes,
 ) -> Result<Json<Report>, ApiError> {
     caller.may(Action::Notify, &tenant)?;
-    if !matches!(body.trim_ascii(), b"" | b"{}") {
-        return Err(ApiError::BadRequest("a test takes no body, or {}".to_owned()));
-    }
+    let Nothing {} = object::optional(&body)?;
     let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
     Ok(Json(state.rehearsal.try_out(&caller.tenant, own.as_ref()).await?))
 }

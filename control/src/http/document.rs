@@ -3,7 +3,8 @@
 //!
 //! A handler says which codes it may refuse with (`x-codes`); their statuses, bodies and headers are put in here.
 
-use super::code::Code;
+use super::{code::Code, notification};
+use crate::domain::rehearsal::TestEvent;
 use axum::{
     http::{HeaderName, header},
     response::IntoResponse,
@@ -104,6 +105,24 @@ pub(super) struct OfConnection {
     id: String,
 }
 
+/// The path of one of a tenant's deliveries.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a description; handlers parse the path themselves")]
+pub(super) struct OfDelivery {
+    /// Who owns the connection. The edge checks that the caller's grants cover it.
+    #[param(
+        pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        min_length = 1,
+        max_length = 63,
+        example = "acme"
+    )]
+    tenant: String,
+    /// The `deliveryId` of one of its connections' deliveries.
+    #[param(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
+    id: String,
+}
+
 /// A call that is done once, however often it is sent.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -157,7 +176,7 @@ pub(super) struct Problem {
         (name = "clients", description = "What client applications call, over mTLS."),
         (name = "public", description = "What browsers and Nango call."),
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, TestEvent))
 )]
 struct Base;
 
@@ -192,6 +211,7 @@ pub fn document() -> Value {
             complete(path, operation);
         }
     }
+    document.webhooks = Some(notification::webhooks());
     json!(document)
 }
 
@@ -274,7 +294,7 @@ fn header_by(name: &str) -> RefOr<Header> {
     RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))
 }
 
-fn text(description: &str) -> Header {
+pub(super) fn text(description: &str) -> Header {
     let schema = ObjectBuilder::new().schema_type(Type::String);
     HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
 }

@@ -1,8 +1,16 @@
 //! Shows a tenant's events in order, at once or when the next one comes.
 
-use super::{ApiError, AppState, caller::Caller};
+use super::{
+    ApiError, AppState, Code,
+    caller::Caller,
+    document::{self, OfTenant},
+};
 use crate::{
-    domain::{feed::Pull, numbered::Numbered},
+    domain::{
+        feed::Pull,
+        notification::{EventType, Notification},
+        numbered::Numbered,
+    },
     store::FeedPage,
 };
 use axum::{
@@ -15,11 +23,14 @@ use chrono::TimeDelta;
 use contract::{action::Action, id::TenantId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// A page of events, each to the byte as it is sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Events)]
 struct Page {
+    #[schema(value_type = Vec<Notification<'static>>)]
     events: Vec<Box<RawValue>>,
     /// Where the next page begins, always: at the end of the feed it is what comes next.
     next_cursor: String,
@@ -27,7 +38,37 @@ struct Page {
     has_more: bool,
 }
 
+/// Which events, and for how long.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description; `Pull::read` reads the query")]
+struct Asked {
+    /// The `nextCursor` of this call and tenant; without it, the oldest event that is kept comes first.
+    #[param(min_length = 1)]
+    after: Option<String>,
+    /// 50, unless it is said.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// These types only, separated by commas.
+    #[param(style = Form, explode = false, min_items = 1)]
+    types: Option<Vec<EventType>>,
+    /// How many seconds to wait for the next event, where there is none.
+    #[param(minimum = 1, maximum = 60)]
+    wait: Option<u32>,
+}
+
 /// `GET /tenants/{tenant}/events`, with `?after=…&wait=30` to be told of the next one.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/events",
+    operation_id = "events",
+    tag = document::CLIENTS,
+    params(OfTenant, Asked),
+    responses((status = 200, description = "What comes next, in order.", body = Page, headers(("cache-control" = String, description = "`no-store`.")))),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::InvalidCursor, Code::CursorExpired, Code::TooManyWait, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn handler(
     State(state): State<AppState>,
     Path(tenant): Path<String>,

@@ -18,6 +18,7 @@ mod idempotency;
 mod list;
 mod measure;
 mod metrics;
+mod notification;
 mod object;
 mod opened;
 mod page;
@@ -44,7 +45,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, get},
 };
 use contract::{action::Action, keys::KeyRing};
 use std::{convert::Infallible, sync::Arc};
@@ -125,16 +126,13 @@ fn routes(
         .routes(routes!(connections::check))
         .routes(routes!(complete::handler))
         .routes(routes!(providers::list))
-        .route("/tenants/{tenant}/connections/{id}/deliveries", get(deliveries::handler))
-        .route("/tenants/{tenant}/deliveries/{id}/redeliver", notify_once(post(redeliver::one)))
-        .route("/tenants/{tenant}/deliveries/redeliver", notify_once(post(redeliver::all)))
-        .route(
-            "/tenants/{tenant}/destination",
-            get(destination::get).put(destination::put).delete(destination::delete),
-        )
-        .route("/tenants/{tenant}/destination/test", post(destination::test))
-        .route("/tenants/{tenant}/events", get(events::handler))
-        .route("/tenants/{tenant}/audit", get(audit::handler))
+        .routes(routes!(deliveries::handler))
+        .routes(routes!(redeliver::one).map(&notify_once))
+        .routes(routes!(redeliver::all).map(&notify_once))
+        .routes(routes!(destination::get, destination::put, destination::delete))
+        .routes(routes!(destination::test))
+        .routes(routes!(events::handler))
+        .routes(routes!(audit::handler))
         // Browsers.
         .routes(routes!(callback::handler))
         // Nango.

@@ -3,11 +3,13 @@
 //! The derived reader of a struct takes an array too, and reads its items as the fields in their order: a body
 //! that no document describes, and that would mean something else once a field is added.
 
+use super::ApiError;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use std::{fmt, marker::PhantomData};
+use utoipa::ToSchema;
 
 /// What an object says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,24 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Members(PhantomData)).map(Self)
     }
+}
+
+/// Nothing can be said beside the path.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// What a body says that need not be there; `null` is none.
+pub(super) fn optional<'de, T>(body: &'de [u8]) -> Result<T, ApiError>
+where
+    T: Deserialize<'de> + Default,
+{
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    let said = serde_json::from_slice::<Option<Object<T>>>(body);
+    let said = said.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    Ok(said.map(|Object(said)| said).unwrap_or_default())
 }
 
 struct Members<T>(PhantomData<T>);

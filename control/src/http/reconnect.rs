@@ -4,8 +4,7 @@ use super::{
     ApiError, AppState, Code,
     caller::Caller,
     document::{self, OfConnection, Once},
-    idempotency,
-    object::Object,
+    idempotency, object,
     opened::{self, Started},
 };
 use crate::{
@@ -38,18 +37,6 @@ struct Asked {
     #[schema(max_length = 2048)]
     #[serde(default)]
     return_url: Option<String>,
-}
-
-impl Asked {
-    /// A body need not be there; `null` is none.
-    fn read(body: &[u8]) -> Result<Self, ApiError> {
-        if body.trim_ascii().is_empty() {
-            return Ok(Self::default());
-        }
-        let asked = serde_json::from_slice::<Option<Object<Self>>>(body);
-        let asked = asked.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-        Ok(asked.map(|Object(asked)| asked).unwrap_or_default())
-    }
 }
 
 /// `POST /tenants/{tenant}/connections/{id}/reconnect`
@@ -85,7 +72,7 @@ pub(super) async fn handler(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    let asked = Asked::read(&body)?;
+    let asked = object::optional::<Asked>(&body)?;
     opened::check_return(&state, &caller.tenant, asked.return_url.as_deref()).await?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
     let role = As::Tenant(&caller.tenant);

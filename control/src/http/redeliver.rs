@@ -1,6 +1,12 @@
 //! Has notifications sent again: one delivery's, or all of a time.
 
-use super::{ApiError, AppState, caller::Caller, idempotency};
+use super::{
+    ApiError, AppState, Code,
+    caller::Caller,
+    document::{self, OfDelivery, OfTenant, Once},
+    idempotency,
+    object::{self, Nothing, Object},
+};
 use crate::{
     domain::{
         audit::Actor,
@@ -21,27 +27,28 @@ use contract::{
     action::Action,
     id::{DeliveryId, EventId, JobId},
 };
-use serde::{Deserialize, Serialize};
-
-/// Nothing can be said beside the path.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The delivery that will send an event once more.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Redelivering {
+    #[schema(value_type = uuid::Uuid)]
     delivery_id: DeliveryId,
+    #[schema(value_type = uuid::Uuid)]
     redelivery_of: DeliveryId,
+    #[schema(value_type = uuid::Uuid)]
     event_id: EventId,
 }
 
 /// The work of sending many events once more.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Redeliveries)]
 struct Counted {
     /// Nothing, where only the count was asked for.
+    #[schema(required, value_type = Option<uuid::Uuid>)]
     job_id: Option<JobId>,
     count: i64,
     since: DateTime<Utc>,
@@ -49,6 +56,26 @@ struct Counted {
 }
 
 /// `POST /tenants/{tenant}/deliveries/{id}/redeliver`: a new delivery of the same event, under the same event id.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/deliveries/{id}/redeliver",
+    operation_id = "redeliver",
+    tag = document::CLIENTS,
+    params(OfDelivery, Once),
+    request_body(content = Option<Nothing>),
+    responses((
+        status = 202,
+        description = "It will be sent.",
+        body = Redelivering,
+        headers(
+            ("cache-control" = String, description = "`no-store`."),
+            ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+        ),
+    )),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::NotFound, Code::IdempotencyKeyInUse, Code::IdempotencyKeyReused, Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn one(
     State(state): State<AppState>,
     Path((tenant, id)): Path<(String, String)>,
@@ -57,10 +84,7 @@ pub(super) async fn one(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Notify, &tenant)?;
-    if !body.trim_ascii().is_empty() {
-        let read: Result<Nothing, _> = serde_json::from_slice(&body);
-        read.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    }
+    let Nothing {} = object::optional(&body)?;
     let id = id.parse().map_err(|_malformed| ApiError::NoDelivery)?;
     let event = state.store.delivered_event(&caller.tenant, id).await?;
     let event = event.ok_or(ApiError::NoDelivery)?;
@@ -80,15 +104,47 @@ pub(super) async fn one(
 
 /// `POST /tenants/{tenant}/deliveries/redeliver`: all events of a time whose first delivery ended; counted first,
 /// and with `dryRun` counted only.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/deliveries/redeliver",
+    operation_id = "redeliver_since",
+    tag = document::CLIENTS,
+    params(OfTenant, Once),
+    request_body = RedeliveryRequest,
+    responses(
+        (
+            status = 200,
+            description = "Counted only, as `dryRun` asks.",
+            body = Counted,
+            headers(
+                ("cache-control" = String, description = "`no-store`."),
+                ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+            ),
+        ),
+        (
+            status = 202,
+            description = "They will be sent.",
+            body = Counted,
+            headers(
+                ("cache-control" = String, description = "`no-store`."),
+                ("idempotency-replayed" = String, description = "`true`, if this is an earlier answer repeated."),
+            ),
+        ),
+    ),
+    extensions(("x-codes" = json!([
+        Code::InvalidRequest, Code::RedeliveryUnderWay, Code::IdempotencyKeyInUse, Code::IdempotencyKeyReused,
+        Code::Unavailable,
+    ]))),
+)]
 pub(super) async fn all(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
     caller: Caller,
     claim: Option<Extension<Claim>>,
-    body: Result<Json<RedeliveryRequest>, JsonRejection>,
+    body: Result<Json<Object<RedeliveryRequest>>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Notify, &tenant)?;
-    let Json(request) = body?;
+    let Json(Object(request)) = body?;
     let at = state.clock.now();
     let asked = Redelivery::read(&request, at)?;
     let count = state.store.count_redelivery(&caller.tenant, &asked).await?;

@@ -1,7 +1,13 @@
 //! The trail, read and verified.
 
-use crate::support::{Answer, TestApp, caller};
-use axum::{body::Body, http::StatusCode};
+use crate::{
+    destination,
+    support::{Answer, TestApp, caller},
+};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use contract::action::Action;
 use control::audit::verify_trail;
 use serde_json::{Value, json};
@@ -64,6 +70,19 @@ async fn the_trail_tells_who_did_what_in_order(pool: PgPool) {
         ),
     ];
     assert_eq!(page["auditEvents"], json!(expected));
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_is_done_to_a_destination_is_in_the_trail_and_names_no_connection(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let body = json!({"url": "https://app.example/hooks"});
+    let put = destination::call(&app, "acme", Method::PUT, &body).await;
+    assert_eq!(put.status, StatusCode::OK, "{:?}", put.body);
+    app.outbox.seal_once().await.unwrap();
+    let page = trail(&app, "acme", "").await;
+    let line = &page["auditEvents"][0];
+    assert_eq!((&line["action"], &line["connectionId"]), (&json!("destination.set"), &Value::Null));
     app.finish().await;
 }
 

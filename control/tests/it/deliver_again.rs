@@ -92,6 +92,10 @@ async fn a_delivery_is_sent_again_under_the_same_event_id(pool: PgPool) {
     let (started, _) = app.activate().await;
     let original = deliveries(&app, &started["connectionId"], "").await["deliveries"][0].clone();
     let path = format!("/deliveries/{}/redeliver", original["deliveryId"].as_str().unwrap());
+    for body in [json!([]), json!(1), json!({"a": 1})] {
+        let refused = notify(&app, "acme", "POST", &path, &body).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid_request"));
+    }
     let answer = notify(&app, "acme", "POST", &path, &json!({})).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     let told = answer.json();

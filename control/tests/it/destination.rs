@@ -190,6 +190,8 @@ async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
         (json!({"url": "https://app.example/", "ca": "none"}), "PEM"),
         (json!({"url": "https://app.example/", "secrets": ["short"]}), "whsec_"),
         (json!({"url": "https://app.example/", "secret": "whsec_"}), "unknown field"),
+        (json!({"url": "https://app.example/", "version": -1}), "version"),
+        (json!(["https://app.example/", null, null, null, null, null, null]), "object"),
     ] {
         let answer = call(&app, "acme", Method::PUT, &body).await;
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();

@@ -1,10 +1,10 @@
 //! The `OpenAPI` document and the page of errors say what is true, and all of it.
 
 use crate::support::{TestApp, caller, nobody};
-use axum::body::Body;
-use contract::{assertion::Vouched, problem::Problem};
+use axum::{body::Body, http::StatusCode};
+use contract::{action::Action, assertion::Vouched, problem::Problem};
 use control::{
-    domain::connection::Status,
+    domain::{connection::Status, notification::EventType},
     http::{Code, document},
 };
 use filter::{
@@ -86,12 +86,12 @@ async fn whatever_the_edge_lets_through_and_this_service_answers_is_in_the_docum
         let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
         let code = problem.map(|problem| problem.code).unwrap_or_default();
         let is_built = !matches!(code.as_str(), "no_route" | "method_not_allowed");
-        let key = (method.to_owned(), route.path);
-        assert_eq!(documented.contains(&key), is_built, "{method} {}", route.path);
-        routed.insert(key);
+        assert!(is_built, "{method} {} is not answered", route.path);
+        let operation = &document["paths"][route.path][method.to_lowercase()];
+        assert_eq!(operation["operationId"], route.name, "{method} {}", route.path);
+        routed.insert((method.to_owned(), route.path));
     }
-    let unreachable: Vec<_> = documented.difference(&routed).collect();
-    assert!(unreachable.is_empty(), "the edge does not let through: {unreachable:?}");
+    assert_eq!(documented, routed);
     // The empty webhook was taken.
     app.outbox.run_once().await.unwrap();
     app.finish().await;
@@ -146,6 +146,36 @@ fn a_problem_and_a_status_are_described_as_they_are() {
         |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(members(&schemas["Problem"]["properties"]), members(&problem));
     assert_eq!(schemas["Status"]["enum"], json!(Status::ALL.map(Status::as_str)));
+    assert_eq!(schemas["EventType"]["enum"], json!(EventType::ALL.map(EventType::as_str)));
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_a_receiver_is_sent_is_described_to_the_last_member_and_header(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.activate().await;
+    let test = caller("acme", Action::Notify);
+    let tested = app.send("POST", "/tenants/acme/destination/test", &test, Body::empty()).await;
+    assert_eq!(tested.status, StatusCode::OK);
+    let document = document();
+    let members =
+        |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let sent = app.notified();
+    for (name, sent) in [("event", &sent[0]), ("destinationTest", &sent[1])] {
+        let operation = &document["webhooks"][name]["post"];
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let schema = document.pointer(schema.as_str().unwrap().trim_start_matches('#')).unwrap();
+        assert_eq!(members(&schema["properties"]), members(&sent.body), "{name}");
+        let required: BTreeSet<String> =
+            serde_json::from_value(schema["required"].clone()).unwrap();
+        assert_eq!(required, members(&sent.body), "{name}");
+        let headers = operation["parameters"].as_array().unwrap().iter();
+        let required = headers.filter(|header| header["required"] == true);
+        let required: Vec<&str> = required.map(|header| header["name"].as_str().unwrap()).collect();
+        assert_eq!(required, ["webhook-id", "webhook-timestamp", "webhook-signature"], "{name}");
+    }
+    let events = &document["components"]["schemas"]["Events"]["properties"]["events"];
+    assert_eq!(events["items"]["$ref"], "#/components/schemas/Event");
+    app.finish().await;
 }
 
 #[test]

@@ -48,7 +48,11 @@ async fn a_test_event_is_signed_as_any_other_and_kept_nowhere(pool: PgPool) {
 async fn the_operators_destination_is_tried_out_where_there_is_no_other(pool: PgPool) {
     let app = TestApp::start(pool).await;
     app.receiver_answers(&[503]);
-    let report = test(&app, "{}").await.json();
+    for body in ["[]", "1", "{\"a\": 1}"] {
+        let refused = test(&app, body).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid_request"));
+    }
+    let report = test(&app, "{ }").await.json();
     assert_eq!((&report["outcome"], &report["fault"]), (&json!("refused"), &json!("theirs")));
     assert_eq!(report["answer"]["status"], 503);
     assert_eq!(app.tries(), 1);

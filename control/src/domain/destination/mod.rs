@@ -15,6 +15,7 @@ use rustls::{
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 use url::{Host, Url};
+use utoipa::ToSchema;
 
 const URL_BYTES_MAX: usize = 2048;
 const CA_BYTES_MAX: usize = 16 << 10;
@@ -22,19 +23,48 @@ const ORIGINS_MAX: usize = 20;
 /// Two are enough to rotate; each makes the signature's header longer.
 const SECRETS_MAX: usize = 4;
 
-/// A destination as written.
-#[derive(Clone, Deserialize)]
+/// Where a tenant wants to be told. What is left out is reset, but for the secrets.
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewDestination)]
 pub struct DestinationRequest {
+    /// Where notifications are sent: a public address without user, password and fragment, at an allowed port. Plain http
+    /// is for networks that the operator named.
+    #[schema(pattern = "^https?://", max_length = 2048, example = "https://app.example/webhooks")]
     url: String,
+    /// Which of them; all, unless it is said.
+    #[schema(value_type = Option<Vec<EventType>>)]
     event_types: Option<Vec<String>>,
+    /// Where a browser may go back to, such as `https://app.example`; unless it is said, where the operator allows it.
+    #[schema(value_type = Option<Vec<ReturnOrigin>>, max_items = 20)]
     return_origins: Option<Vec<String>>,
+    /// PEM of 1 to 8 certificates, of one of whom the receiver's must be; unless it is said, the public ones and ours.
+    #[schema(max_length = 16384)]
     ca: Option<String>,
+    /// What the receiver's certificate must be for, if it is not the URL's host.
+    #[schema(min_length = 1, max_length = 253)]
     server_name: Option<String>,
+    /// Each of them signs. Unless it is said those there are stay, or else one is made and answered this once.
+    #[schema(value_type = Option<Vec<ReceiverSecret>>, min_items = 1, max_items = 4)]
     secrets: Option<Vec<String>>,
-    /// What is replaced; 0 for none.
+    /// The version that is replaced, or nothing is; 0 for none. Unless it is said, whatever is there.
+    #[schema(minimum = 0)]
     version: Option<i64>,
 }
+
+/// An origin: https, or http of the browser's own machine.
+#[derive(Debug, ToSchema)]
+#[schema(pattern = "^https?://", example = "https://app.example")]
+#[expect(dead_code, reason = "a description; `check_origins` is the rule")]
+pub struct ReturnOrigin(String);
+
+/// `whsec_` and the base64 of 24 to 64 random bytes.
+#[derive(Debug, ToSchema)]
+#[schema(
+    pattern = "^whsec_([A-Za-z0-9+/]{4}){8}(([A-Za-z0-9+/]{4}){0,13}([A-Za-z0-9+/][AQgw]==)?|([A-Za-z0-9+/]{4}){0,12}[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)$"
+)]
+#[expect(dead_code, reason = "a description; `SigningSecret::from_text` is the rule")]
+pub struct ReceiverSecret(String);
 
 /// It holds secrets.
 impl fmt::Debug for DestinationRequest {
@@ -99,6 +129,10 @@ pub enum BadDestination {
         "secrets must be 1 to {SECRETS_MAX} texts whsec_<base64 of 24 to 64 random bytes>; leave it out to keep those there are, or to have one made"
     )]
     Secrets,
+    #[error(
+        "version must be the version that is replaced, or 0 for none; leave it out to replace whatever is there"
+    )]
+    Version,
 }
 
 impl DestinationRequest {
@@ -116,9 +150,13 @@ impl DestinationRequest {
             ca: self.ca.map(|pem| roots(&pem).map(|_roots| pem)).transpose()?,
             server_name: server_name.transpose()?,
             secrets: self.secrets.map(Secrets::read).transpose()?,
-            version: self.version,
+            version: self.version.map(check_version).transpose()?,
         })
     }
+}
+
+fn check_version(version: i64) -> Result<i64, BadDestination> {
+    if version >= 0 { Ok(version) } else { Err(BadDestination::Version) }
 }
 
 fn check_url(text: &str, egress: &Egress) -> Result<Url, BadDestination> {

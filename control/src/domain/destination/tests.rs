@@ -175,6 +175,14 @@ fn secrets_are_good_and_few_and_do_not_print() {
 }
 
 #[test]
+fn a_version_that_none_can_have_is_refused() {
+    for version in [0, 1, i64::MAX] {
+        check("version", json!(version), Ok(()));
+    }
+    check("version", json!(-1), Err(BadDestination::Version));
+}
+
+#[test]
 fn unknown_fields_are_refused() {
     let body = json!({"url": "https://app.example/", "redirect": true});
     assert!(serde_json::from_value::<DestinationRequest>(body).is_err());

@@ -26,13 +26,22 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 
 /// The routes of which schemathesis must have seen a success, or it asked for nothing that is there. A ticket
 /// and a state are nothing to guess.
-const SUCCEEDING: [&str; 10] = [
+const SUCCEEDING: [&str; 19] = [
     "start",
     "list",
     "get",
     "delete",
     "reconnect",
     "check",
+    "deliveries",
+    "redeliver",
+    "redeliver_since",
+    "events",
+    "audit",
+    "destination_get",
+    "destination_put",
+    "destination_delete",
+    "destination_test",
     "providers",
     "health",
     "errors",
@@ -50,6 +59,8 @@ async fn every_answer_is_documented_and_nothing_that_is_asked_breaks_the_service
         ("OAUTH_CALLBACK", "complete".to_owned()),
         ("DATA_ENCRYPTION_KEY", secrets::hex()),
         ("ALLOWED_ORIGINS", "https://app.example".to_owned()),
+        // Tenants' destinations are here, or nowhere.
+        ("NOTIFICATION_ALLOWED_NETWORKS", "127.0.0.0/8".to_owned()),
     ];
     let choices = Choices {
         integrations: settings.map(|(name, value)| (name.to_owned(), value)).into(),
@@ -83,6 +94,22 @@ async fn succeeded(stack: &Stack) {
     .unwrap();
 }
 
+/// The id of a delivery that is there: that of a connection which was deleted again.
+async fn delivery(stack: &Stack) -> String {
+    let started = start(stack).await;
+    let id = started["connectionId"].as_str().unwrap();
+    let connection = stack.edge(&format!("/tenants/{TENANT}/connections/{id}"));
+    let deleted = stack.http.delete(&connection).send().await.unwrap();
+    assert!(deleted.status().is_success(), "{deleted:?}");
+    wait_for("nothing was sent", Duration::from_secs(15), || async {
+        let page = stack.http.get(format!("{connection}/deliveries")).send().await?;
+        let page: Value = page.json().await?;
+        Ok(page["deliveries"][0]["deliveryId"].as_str().map(str::to_owned))
+    })
+    .await
+    .unwrap()
+}
+
 /// Whether nothing was found at a listener, and all that was said.
 async fn schemathesis(stack: &Stack, listener: &str, seed: &str) -> (bool, String) {
     let installed = pip::install("schemathesis", VERSION).await.unwrap();
@@ -98,6 +125,7 @@ async fn schemathesis(stack: &Stack, listener: &str, seed: &str) -> (bool, Strin
     let config = include_str!("schemathesis.toml").replace("TENANT", TENANT);
     let config = config.replace("CONNECTION", known["connectionId"].as_str().unwrap());
     let config_file = stack.pki.path("schemathesis.toml");
+    let config = config.replace("DELIVERY", &delivery(stack).await);
     std::fs::write(&config_file, config).unwrap();
     let mut command = Command::new("python3");
     // One worker: Hypothesis' caches are not made for several, which now and then end with a KeyError; and with
@@ -112,6 +140,7 @@ async fn schemathesis(stack: &Stack, listener: &str, seed: &str) -> (bool, Strin
         .env("PYTHONPATH", &installed)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("SCHEMATHESIS_HOOKS", format!("{here}/hooks.py"))
+        .env("RECEIVER", format!("{}/webhooks/connections", stack.coordinates.client_app_url))
         .env("WEBHOOK_KEY", &stack.coordinates.webhook_secret)
         .current_dir(stack.pki.path(""))
         .stdin(Stdio::null());
