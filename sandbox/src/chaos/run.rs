@@ -10,7 +10,7 @@ use super::{
     report::Report,
     script::Script,
     timeline::{Dose, Fault, draw},
-    world::World,
+    world::{For, World},
 };
 use crate::{client_app, say, stack::TENANT, tools::Tools};
 use anyhow::Context as _;
@@ -47,7 +47,7 @@ pub async fn run(tools: &Tools, folder: &Path, size: &Size) -> anyhow::Result<Re
     let scripts: Vec<Script> =
         (0..size.connections).map(|number| Script::draw(number, &mut rng)).collect();
     let judge = receiver::by_lot(StdRng::seed_from_u64(rng.random()));
-    let starting = Box::pin(World::start(tools, folder, None, judge));
+    let starting = Box::pin(World::start(tools, folder, For::default(), judge));
     let mut world =
         say::timed("starting everything, with two replicas of control", starting).await?;
     let ended = Box::pin(suffer((&mut world, folder), size, timeline, scripts)).await;
