@@ -21,7 +21,7 @@ use tokio::{
 
 pub use figures::{Figures, Latencies, Round};
 
-/// How many rounds count. One more goes before them: what is slow in it is that nothing is warm.
+/// How many rounds count. A phase goes before them: what is slow in it is that nothing is warm.
 const ROUNDS: usize = 5;
 
 /// What each of the two has to be told when a phase's load begins, and has all through it: more than a
@@ -30,8 +30,8 @@ const BACKLOG: usize = 60;
 
 /// Events of each tenant in a phase, and the time between two events of any. A phase is longer than a try
 /// that hangs.
-const EACH: usize = 20;
-const PACE: Duration = Duration::from_millis(50);
+const EACH: usize = 16;
+const PACE: Duration = Duration::from_millis(75);
 
 /// Within which the last of the others' events must have arrived.
 const ARRIVED_WITHIN: Duration = Duration::from_mins(2);
@@ -66,14 +66,15 @@ pub async fn measure(tools: &Tools, folder: &Path) -> anyhow::Result<Figures> {
 impl Measure {
     async fn rounds(&mut self) -> anyhow::Result<Figures> {
         let mut rounds = Vec::new();
-        for number in 0..=ROUNDS {
+        self.phase(false).await?;
+        for number in 1..=ROUNDS {
             let well = self.phase(false).await?;
             let ill = self.phase(true).await?;
             let round = Round { well, ill };
             say::doing(&format!("round {number}: {}", Figures(vec![round.clone()]).json()));
             rounds.push(round);
         }
-        Ok(Figures(rounds.split_off(1)))
+        Ok(Figures(rounds))
     }
 
     async fn phase(&mut self, are_ill: bool) -> anyhow::Result<Latencies> {
