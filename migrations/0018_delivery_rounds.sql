@@ -1,6 +1,7 @@
 -- Deliveries are claimed tenant by tenant, know our own faults apart, and may be sent once more.
 ALTER TABLE deliveries
-    ADD COLUMN created_at      timestamptz,
+    -- The release before this one does not say it.
+    ADD COLUMN created_at      timestamptz NOT NULL DEFAULT now(),
     -- Sent again because somebody asked: it waits for no other delivery, and none waits for it.
     ADD COLUMN is_redelivery   boolean NOT NULL DEFAULT false,
     -- How many tries failed by a fault of ours; they are not among `tries`.
@@ -9,7 +10,6 @@ ALTER TABLE deliveries
     ADD COLUMN our_fault_since timestamptz;
 UPDATE deliveries SET created_at = events.occurred_at FROM events
     WHERE events.tenant_id = deliveries.tenant_id AND events.event_id = deliveries.event_id;
-ALTER TABLE deliveries ALTER COLUMN created_at SET NOT NULL;
 
 -- A claim walks from tenant to tenant by the first of these, and reads no more of any than it takes.
 CREATE INDEX deliveries_ready ON deliveries (tenant_id, due_at) WHERE status = 'ready';

@@ -18,7 +18,7 @@ import ssl
 import sys
 import time
 import uuid
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 
 class Refused(Exception):
@@ -66,19 +66,23 @@ class Connections:
         body = {"sub": sub, "provider": provider, "scopes": list(scopes)}
         return self.call("POST", "/connections", body, {"idempotency-key": str(uuid.uuid4())})
 
+    def show(self, connection_id):
+        return self.call("GET", f"/connections/{connection_id}")
+
     def wait(self, connection_id, version, seconds=30):
         """The connection, as soon as it is newer than this version, or as it is after so many seconds."""
         return self.call("GET", f"/connections/{connection_id}?wait={seconds}&version={version}")
 
-    def events(self, after, seconds=0):
-        after = f"&after={quote(after)}" if after else ""
-        return self.call("GET", f"/events?wait={seconds}{after}")
+    def events(self, after, seconds=None):
+        """A page of the feed; with `seconds`, once there is something in it."""
+        query = {"after": after or None, "wait": seconds}
+        return self.call("GET", "/events?" + urlencode({name: value for name, value in query.items() if value}))
 
 
 def connect(connections, arguments):
     started = connections.start(arguments.sub, arguments.provider, arguments.scope)
     print("send the user to:", started["authorizationUrl"], flush=True)
-    connection = connections.wait(started["connectionId"], 0, 0)
+    connection = connections.show(started["connectionId"])
     while connection["status"] == "pending":
         connection = connections.wait(connection["connectionId"], connection["version"])
     print(json.dumps(connection, indent=2))
@@ -90,7 +94,7 @@ def pull(connections, arguments):
     place = pathlib.Path(arguments.place)
     after = place.read_text() if place.exists() else ""
     while True:
-        page = connections.events(after, 0 if arguments.once else 30)
+        page = connections.events(after, None if arguments.once else 30)
         for event in page["events"]:
             print(event["occurredAt"], event["type"], event["connectionId"], event["id"], flush=True)
         after = page["nextCursor"]

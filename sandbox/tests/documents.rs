@@ -118,6 +118,31 @@ fn every_test_that_the_architecture_names_is_there() {
 }
 
 #[test]
+fn every_file_that_a_document_names_is_there() {
+    let root = workspace::root();
+    let mut named = 0;
+    for document in documents() {
+        let text = text(&document);
+        let is_path = |text: &&str| {
+            let ends = [".rs", ".md", ".yaml", ".yml", ".json", ".toml", ".sql", ".py"];
+            let is_file = ends.iter().any(|end| text.ends_with(end));
+            is_file
+                && text.contains('/') && !text.contains([' ', '*', '<', '{', '$', ':'])
+                // Of others' packages, not of ours.
+                && !document.ends_with("sandbox/tests/deploy/schemas/README.md")
+        };
+        for path in quoted(&text).into_iter().filter(is_path).filter(|path| !path.starts_with('/'))
+        {
+            let beside = document.with_file_name(path);
+            let is_there = root.join(path).exists() || beside.exists();
+            assert!(is_there, "{} names {path}", document.display());
+            named += 1;
+        }
+    }
+    assert!(named > 40, "documents name hardly a file");
+}
+
+#[test]
 fn every_link_within_the_documents_leads_somewhere() {
     for document in documents() {
         let text = text(&document);

@@ -245,29 +245,3 @@ fn the_readme_is_short_and_its_map_names_what_is_there() {
         assert!(root.join(member).is_dir() && readme.contains(&format!("{member}/")), "{member}");
     }
 }
-
-#[test]
-fn every_file_that_a_document_names_is_there() {
-    let root = workspace::root();
-    for document in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "control/README.md",
-        "envoy/README.md",
-        "docs/runbook.md",
-    ] {
-        let text = fs::read_to_string(root.join(document)).unwrap();
-        let quoted = text.split('`').skip(1).step_by(2);
-        let is_path = |text: &&str| {
-            let is_file = [".rs", ".md", ".yaml", ".yml", ".json", ".toml", ".sql"]
-                .iter()
-                .any(|end| text.ends_with(end));
-            is_file && text.contains('/') && !text.contains([' ', '*', '<', '{'])
-        };
-        for path in quoted.filter(is_path).filter(|path| !path.starts_with('/')) {
-            let beside = root.join(document).with_file_name(path);
-            assert!(root.join(path).exists() || beside.exists(), "{document} names {path}");
-        }
-    }
-}

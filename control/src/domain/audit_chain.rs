@@ -45,7 +45,8 @@ pub struct ChainedLine {
     pub actor: String,
     #[serde(serialize_with = "micros")]
     pub at: DateTime<Utc>,
-    pub connection_id: ConnectionId,
+    /// Null, where the line is the whole tenant's.
+    pub connection_id: Option<ConnectionId>,
     /// Objects of `serde_json` keep their members in order.
     pub detail: Value,
     pub id: AuditId,
@@ -105,7 +106,7 @@ mod tests {
             action: "connection.started".to_owned(),
             actor: "spiffe://acme.example/app".to_owned(),
             at: DateTime::from_timestamp_micros(1_795_340_000_000_001).unwrap(),
-            connection_id: ConnectionId::from_parts(1, &[1; 10]),
+            connection_id: Some(ConnectionId::from_parts(1, &[1; 10])),
             detail: json!({"reason": "é\"\n\u{7f}", "attempt": null}),
             id: AuditId::from_parts(2, &[2; 10]),
             position,
@@ -167,11 +168,12 @@ mod tests {
     #[test]
     fn a_line_that_was_changed_left_out_or_put_in_shows() {
         let start = (0, AuditHash::START);
-        let changes: [fn(&mut ChainedLine); 9] = [
+        let changes: [fn(&mut ChainedLine); 10] = [
             |line| line.action.push('x'),
             |line| line.actor.push('x'),
             |line| line.at += chrono::TimeDelta::microseconds(1),
-            |line| line.connection_id = ConnectionId::from_parts(1, &[3; 10]),
+            |line| line.connection_id = Some(ConnectionId::from_parts(1, &[3; 10])),
+            |line| line.connection_id = None,
             |line| line.detail["attempt"] = json!("x"),
             |line| line.id = AuditId::from_parts(2, &[3; 10]),
             |line| line.request_id = Some("r".to_owned()),

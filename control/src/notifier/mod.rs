@@ -194,7 +194,8 @@ impl Sent {
         } else {
             Outcome::Refused { status, retry_after }
         };
-        Self { outcome, detail: None, answer: Some(answer::text(&body)) }
+        let answer = Some(answer::text(&body)).filter(|text| !text.is_empty());
+        Self { outcome, detail: None, answer }
     }
 
     fn failed(failed: Failed) -> Self {

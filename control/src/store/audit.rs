@@ -30,7 +30,7 @@ pub(super) struct LineRow {
     at: DateTime<Utc>,
     actor: String,
     action: String,
-    connection_id: Uuid,
+    connection_id: Option<Uuid>,
     request_id: Option<String>,
     detail: serde_json::Value,
 }
@@ -41,7 +41,7 @@ impl LineRow {
             action: self.action,
             actor: self.actor,
             at: self.at,
-            connection_id: ConnectionId::from_uuid(self.connection_id),
+            connection_id: self.connection_id.map(ConnectionId::from_uuid),
             detail: self.detail,
             id: AuditId::from_uuid(self.audit_id),
             position: self.position,

@@ -60,9 +60,12 @@ async fn a_secret_is_made_shown_once_and_kept_sealed(pool: PgPool) {
     .await;
     let secret = shown["secrets"][0].as_str().unwrap().to_owned();
     assert!(standardwebhooks::Webhook::new(&secret).is_ok());
+    let health = json!({"status": "active", "reason": null, "since": null, "failures": 0,
+        "lastSuccessAt": null, "lastFailureAt": null});
+    assert_eq!(operators["health"], health);
     let expected = json!({"url": "https://app.example/hooks", "isDefault": false, "version": 1,
         "eventTypes": ["connection.deleted"], "returnOrigins": ["https://app.example"], "ca": null,
-        "serverName": "app.internal", "updatedAt": crate::support::text(app.clock.now())});
+        "serverName": "app.internal", "updatedAt": crate::support::text(app.clock.now()), "health": health});
     assert_eq!(get(&app, "acme").await, expected);
     let kept: String =
         sqlx::query_scalar("SELECT secrets FROM destinations").fetch_one(&app.pool).await.unwrap();

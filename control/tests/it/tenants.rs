@@ -56,7 +56,7 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
     .fetch_all(&pool)
     .await
     .unwrap();
-    assert_eq!(tables.len(), 18, "{tables:?}");
+    assert_eq!(tables.len(), 17, "{tables:?}");
     for table in tables {
         for (tenant, sees_rows) in [("acme", true), ("rival", false), ("", false)] {
             let mut tx = pool.begin().await.unwrap();

@@ -3,7 +3,7 @@
 use super::pip;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
-use std::process::Stdio;
+use std::{path::PathBuf, process::Stdio};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 const WHEEL: (&str, &str) = ("standardwebhooks", "1.1.0");
@@ -29,10 +29,15 @@ pub struct Case {
     pub body: String,
 }
 
+/// Where the library is, for `PYTHONPATH`.
+pub async fn folder() -> anyhow::Result<PathBuf> {
+    let (name, version) = WHEEL;
+    pip::unpack(name, version).await
+}
+
 /// What `PyPI`'s library says of each case: `taken`, or why it is refused.
 pub async fn judge(cases: &[Case]) -> anyhow::Result<Vec<String>> {
-    let (name, version) = WHEEL;
-    let folder = pip::unpack(name, version).await?;
+    let folder = folder().await?;
     let mut python = Command::new("python3")
         .args(["-c", SCRIPT])
         .env("PYTHONPATH", folder)

@@ -173,6 +173,7 @@ fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
         ("PUBLIC_URL", at.public_url.clone()),
         ("CONTROL_URL", at.control_url.clone()),
         ("ENVOY_ADMIN_URL", at.envoy_admin_url.clone()),
+        ("CONTROL_ADMIN_URL", format!("http://{}", stack.control_settings.admin)),
         ("DATABASE_URL", stack.database.url.clone()),
         ("NANGO_URL", at.nango_url.clone()),
         ("NANGO_SECRET_KEY", at.nango_secret_key.clone()),
@@ -205,7 +206,13 @@ fn show(stack: &Stack, is_remote: bool) {
         ("browsers and Nango", at.public_url.clone()),
         ("Nango", at.nango_url.clone()),
         ("Envoy's admin page", at.envoy_admin_url.clone()),
+        ("control's probes", format!("http://{}/readyz", stack.control_settings.admin)),
+        ("its metrics", format!("http://{}/metrics", stack.control_settings.admin)),
+        ("its API, as OpenAPI", format!("http://{}/openapi.json", stack.control_settings.admin)),
+        ("the edge's metrics", format!("{}/stats/prometheus", at.envoy_admin_url)),
+        ("dashboard and alerts", log(&workspace::root().join("envoy/observability"))),
         ("PostgreSQL", stack.database.url.clone()),
+        ("certificates", log(&stack.pki.path(""))),
         ("log of control", log(&logs[0].1)),
         ("log of Envoy", log(&logs[1].1)),
         ("everything for a shell", log(&env_file())),
@@ -226,9 +233,11 @@ Three commands to try:
   api() { curl -s --cacert "$CA_CERT" --cert "$CLIENT_CERT" --key "$CLIENT_KEY" -H 'content-type: application/json' "$@"; }
   api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}'
 
-Open the authorizationUrl of the answer in a browser, and then see what became of it:
+Open the authorizationUrl of the answer in a browser, press Allow, and go on where it warns of this sandbox's own
+certificate. Then see what became of it, and of what the application was told:
 
-  api "$EDGE_URL/tenants/$TENANT/connections/<connectionId>"
+  api "$EDGE_URL/tenants/$TENANT/connections"
+  api "$EDGE_URL/tenants/$TENANT/events"
 "#,
     );
 }

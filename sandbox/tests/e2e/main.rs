@@ -12,6 +12,7 @@
 
 mod badnango;
 mod chaos;
+mod client;
 mod crash;
 mod drain;
 mod edge;
