@@ -1,7 +1,8 @@
 //! Whose deliveries are sent next: every tenant in its turn, and none in more places than its receiver earns.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many are under way in one process at most.
 const PLACES: usize = 256;
@@ -16,17 +17,30 @@ const PLACES_FIRST: usize = 4;
 /// The places of a tenant whose receiver answers well, however much it is sent.
 pub const PLACES_MAX: usize = 32;
 
+/// How long the last place of a receiver that failed in it stays empty. A dead one fails at once, and with
+/// a backlog it would otherwise have a claim, a try and a record after the other, faster than all who are
+/// well together.
+const REST: TimeDelta = TimeDelta::seconds(1);
+
 /// The places of one tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     /// How many it may have.
     cap: usize,
     under_way: usize,
+    rests_until: Option<DateTime<Utc>>,
+}
+
+impl Place {
+    fn free(self, at: DateTime<Utc>) -> usize {
+        let rests = self.rests_until.is_some_and(|until| at < until);
+        if rests { 0 } else { self.cap.saturating_sub(self.under_way) }
+    }
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { cap: PLACES_FIRST, under_way: 0 }
+        Self { cap: PLACES_FIRST, under_way: 0, rests_until: None }
     }
 }
 
@@ -72,6 +86,10 @@ pub struct Places {
     /// Whoever has something under way, or a receiver that failed last.
     tenants: BTreeMap<TenantId, Place>,
     under_way: usize,
+    /// Whoever had more due than places when it was looked at last.
+    short: BTreeSet<TenantId>,
+    /// One of those has a place again.
+    has_room: bool,
     /// The tenant that the round came to.
     after: Option<TenantId>,
     /// Somebody on this round had more due than there was room for in a claim.
@@ -86,26 +104,36 @@ impl Places {
 
     /// Shares the free places out among those who have something due: one each, in order, then another
     /// one each, until there is no more of either.
-    pub fn share(&mut self, walk: Walk) -> Shares {
+    pub fn share(&mut self, walk: Walk, at: DateTime<Utc>) -> Shares {
         let Walk { due, came_to } = walk;
         let mut free = PLACES.saturating_sub(self.under_way).min(BATCH);
-        let mut is_short = false;
         let mut shares: Vec<_> = due.into_iter().map(|due| (due, 0)).collect();
         let mut has_changed = true;
         while has_changed {
             has_changed = false;
             for (due, share) in &mut shares {
-                if *share >= self.may_have(due) {
-                    is_short |= *share < due.deliveries && !due.is_probe;
-                } else if let Some(left) = free.checked_sub(1) {
+                if *share >= self.may_have(due, at) {
+                    continue;
+                }
+                if let Some(left) = free.checked_sub(1) {
                     *share = share.saturating_add(1);
                     free = left;
                     has_changed = true;
                 }
             }
         }
-        let unserved = shares.iter().position(|(due, share)| *share == 0 && self.may_have(due) > 0);
-        self.left_over |= shares.iter().any(|(due, share)| *share < self.may_have(due));
+        let mut is_short = false;
+        for (due, share) in &shares {
+            if *share < due.deliveries && !due.is_probe && *share >= self.may_have(due, at) {
+                is_short = true;
+                self.short.insert(due.tenant.clone());
+            } else {
+                self.short.remove(&due.tenant);
+            }
+        }
+        let unserved =
+            shares.iter().position(|(due, share)| *share == 0 && self.may_have(due, at) > 0);
+        self.left_over |= shares.iter().any(|(due, share)| *share < self.may_have(due, at));
         // Whoever got nothing for want of room is the first of the next claim.
         self.after = match unserved {
             Some(unserved) => {
@@ -126,9 +154,9 @@ impl Places {
         Shares { shares, next }
     }
 
-    fn may_have(&self, due: &Due) -> usize {
+    fn may_have(&self, due: &Due, at: DateTime<Utc>) -> usize {
         let place = self.tenants.get(&due.tenant).copied().unwrap_or_default();
-        let free = place.cap.saturating_sub(place.under_way).min(due.deliveries);
+        let free = place.free(at).min(due.deliveries);
         // A probe needs no free place: it is the one delivery that may show that there are places again.
         if due.is_probe { due.deliveries.min(1) } else { free }
     }
@@ -141,20 +169,35 @@ impl Places {
     }
 
     /// One of a tenant's deliveries ended. A receiver that takes what it is sent earns a place; one that
-    /// fails loses half of its places, down to one. `None` says nothing of it: the fault was ours.
-    pub fn give_back(&mut self, tenant: &TenantId, is_taken: Option<bool>) {
+    /// fails loses half of its places, down to one, and whoever fails in that one rests. `None` says nothing
+    /// of it: the fault was ours.
+    pub fn give_back(&mut self, tenant: &TenantId, is_taken: Option<bool>, at: DateTime<Utc>) {
+        self.has_room |= self.under_way >= PLACES;
         self.under_way = self.under_way.saturating_sub(1);
         let Some(place) = self.tenants.get_mut(tenant) else { return };
         place.under_way = place.under_way.saturating_sub(1);
+        let fails_in_its_last = is_taken == Some(false) && place.cap <= 1;
+        place.rests_until =
+            if fails_in_its_last { at.checked_add_signed(REST) } else { place.rests_until };
         place.cap = match is_taken {
             Some(true) => place.cap.saturating_add(1).min(PLACES_MAX),
             Some(false) => (place.cap / 2).max(1),
             None => place.cap,
         };
+        if is_taken == Some(true) {
+            place.rests_until = None;
+        }
+        self.has_room |= place.free(at) > 0 && self.short.remove(tenant);
         // Whoever is idle and well begins anew the next time, so that this holds no tenant for ever.
         if place.under_way == 0 && place.cap >= PLACES_FIRST {
             self.tenants.remove(tenant);
         }
+    }
+
+    /// Whether a place came free, since this was asked last, that somebody waits for: only then does a claim
+    /// find more. Of many who are well, each end would otherwise cost a claim for one who hangs.
+    pub fn has_room(&mut self) -> bool {
+        std::mem::take(&mut self.has_room)
     }
 }
 
@@ -168,6 +211,10 @@ mod tests {
 
     fn due(number: usize, deliveries: usize) -> Due {
         Due { tenant: tenant(number), deliveries, is_probe: false }
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
     }
 
     fn whole(due: Vec<Due>) -> Walk {
@@ -188,36 +235,39 @@ mod tests {
     #[test]
     fn everybody_has_one_before_anybody_has_two() {
         let mut places = Places::default();
-        let shares = places.share(whole(vec![due(1, 32), due(2, 1), due(3, 2)]));
+        let shares = places.share(whole(vec![due(1, 32), due(2, 1), due(3, 2)]), now());
         assert_eq!(counts(&shares), [(1, 4), (2, 1), (3, 2)]);
         // The first has more, and no place for it.
         assert_eq!(shares.next, Next::WithAPlace);
-        let shares = places.share(whole(vec![due(2, 1), due(3, 2)]));
+        let shares = places.share(whole(vec![due(2, 1), due(3, 2)]), now());
         assert_eq!(shares.next, Next::WhenWoken);
-        assert_eq!(places.share(whole(vec![])), Shares { shares: vec![], next: Next::WhenWoken });
+        assert_eq!(
+            places.share(whole(vec![]), now()),
+            Shares { shares: vec![], next: Next::WhenWoken }
+        );
     }
 
     #[test]
     fn a_claim_that_is_full_is_gone_on_with_after_the_last_one_that_it_served() {
         let mut places = Places::default();
         let all: Vec<Due> = (0..100).map(|number| due(number, 2)).collect();
-        let shares = places.share(whole(all.clone()));
+        let shares = places.share(whole(all.clone()), now());
         assert_eq!(counts(&shares), (0..64).map(|number| (number, 1)).collect::<Vec<_>>());
         assert_eq!((shares.next, places.goes_on_after()), (Next::AtOnce, Some(Some(&tenant(63)))));
-        let shares = places.share(whole(all[64..].to_vec()));
+        let shares = places.share(whole(all[64..].to_vec()), now());
         assert_eq!(counts(&shares)[..2], [(64, 2), (65, 2)]);
         // On this round some were left with one, so that another round begins at once.
         assert_eq!((shares.next, places.goes_on_after()), (Next::AtOnce, Some(None)));
-        assert_eq!(places.share(whole(vec![due(0, 1)])).next, Next::WhenWoken);
+        assert_eq!(places.share(whole(vec![due(0, 1)]), now()).next, Next::WhenWoken);
     }
 
     #[test]
     fn a_round_that_finds_nothing_ends_however_long_it_is() {
         let mut places = Places::default();
         let part = |came_to| Walk { due: vec![], came_to };
-        assert_eq!(places.share(part(Some(tenant(255)))).next, Next::AtOnce);
+        assert_eq!(places.share(part(Some(tenant(255))), now()).next, Next::AtOnce);
         assert_eq!(places.goes_on_after(), Some(Some(&tenant(255))));
-        assert_eq!(places.share(part(None)).next, Next::WhenWoken);
+        assert_eq!(places.share(part(None), now()).next, Next::WhenWoken);
         assert_eq!(places.goes_on_after(), Some(None));
     }
 
@@ -226,23 +276,73 @@ mod tests {
         let mut places = Places::default();
         let cap = |places: &Places| places.tenants.get(&tenant(1)).map_or(0, |place| place.cap);
         occupy(&mut places, 1, 4);
-        assert_eq!(places.share(whole(vec![due(1, 9)])).shares, []);
+        assert_eq!(places.share(whole(vec![due(1, 9)]), now()).shares, []);
         for expected in [2, 1, 1] {
-            places.give_back(&tenant(1), Some(false));
+            places.give_back(&tenant(1), Some(false), now());
             assert_eq!(cap(&places), expected);
         }
         // One is still under way, and one is its cap.
-        let shares = places.share(whole(vec![due(1, 9), due(2, 1)]));
+        let shares = places.share(whole(vec![due(1, 9), due(2, 1)]), now());
         assert_eq!((counts(&shares), shares.next), (vec![(2, 1)], Next::WithAPlace));
-        places.give_back(&tenant(1), None);
-        assert_eq!(counts(&places.share(whole(vec![due(1, 9)]))), [(1, 1)]);
+        places.give_back(&tenant(1), None, now());
+        assert_eq!(counts(&places.share(whole(vec![due(1, 9)]), now() + REST)), [(1, 1)]);
         for expected in 2..=PLACES_MAX {
             occupy(&mut places, 1, 2);
-            places.give_back(&tenant(1), Some(true));
+            places.give_back(&tenant(1), Some(true), now());
             assert_eq!(cap(&places), expected);
         }
-        places.give_back(&tenant(1), Some(true));
+        places.give_back(&tenant(1), Some(true), now());
         assert_eq!(cap(&places), PLACES_MAX, "no more than that");
+    }
+
+    #[test]
+    fn who_fails_in_its_last_place_rests_and_who_takes_again_does_not() {
+        let mut places = Places::default();
+        let mut try_one = |at: DateTime<Utc>, is_taken| {
+            let shares = places.share(whole(vec![due(1, 9), due(2, 1)]), at);
+            let count = counts(&shares)[0];
+            if count.0 == 1 {
+                occupy(&mut places, 1, count.1);
+                (0..count.1).for_each(|_| places.give_back(&tenant(1), Some(is_taken), at));
+            }
+            count
+        };
+        let after = |seconds| now() + TimeDelta::seconds(seconds);
+        assert_eq!(try_one(now(), false), (1, 4), "the last of them fails in the last place");
+        assert_eq!(try_one(now(), false), (2, 1), "only the other one has a turn");
+        assert_eq!(try_one(after(1), true), (1, 1));
+        assert_eq!(try_one(after(1), true), (1, 2), "it takes, and is not slowed down");
+    }
+
+    #[test]
+    fn a_place_is_room_for_whoever_is_short_of_one() {
+        let mut places = Places::default();
+        occupy(&mut places, 1, 4);
+        occupy(&mut places, 2, 2);
+        assert_eq!(places.share(whole(vec![due(1, 9)]), now()).next, Next::WithAPlace);
+        places.give_back(&tenant(2), Some(true), now());
+        assert!(!places.has_room(), "the second has nothing more");
+        places.give_back(&tenant(1), Some(true), now());
+        assert!(places.has_room());
+        assert!(!places.has_room(), "that is one claim");
+        // Who rests has no room either.
+        assert_eq!(counts(&places.share(whole(vec![due(1, 9)]), now())), [(1, 2)]);
+        for _ in 0..3 {
+            places.give_back(&tenant(1), Some(false), now());
+        }
+        places.has_room();
+        assert_eq!(counts(&places.share(whole(vec![due(1, 9)]), now())), []);
+    }
+
+    #[test]
+    fn any_place_is_room_when_all_were_taken() {
+        let mut places = Places::default();
+        for number in 0..64 {
+            occupy(&mut places, number, 4);
+        }
+        assert_eq!(places.goes_on_after(), None);
+        places.give_back(&tenant(1), None, now());
+        assert!(places.has_room());
     }
 
     #[test]
@@ -250,8 +350,8 @@ mod tests {
         let mut places = Places::default();
         occupy(&mut places, 1, 1);
         occupy(&mut places, 2, 1);
-        places.give_back(&tenant(1), Some(true));
-        places.give_back(&tenant(2), Some(false));
+        places.give_back(&tenant(1), Some(true), now());
+        places.give_back(&tenant(2), Some(false), now());
         assert_eq!(places.tenants.keys().collect::<Vec<_>>(), [&tenant(2)]);
     }
 
@@ -260,7 +360,7 @@ mod tests {
         let mut places = Places::default();
         occupy(&mut places, 1, 4);
         let probe = Due { is_probe: true, ..due(1, 32) };
-        let shares = places.share(whole(vec![probe]));
+        let shares = places.share(whole(vec![probe]), now());
         assert_eq!((counts(&shares), shares.next), (vec![(1, 1)], Next::WhenWoken));
     }
 
@@ -271,7 +371,7 @@ mod tests {
             occupy(&mut places, number, 4);
         }
         assert_eq!(places.goes_on_after(), Some(None));
-        let shares = places.share(whole(vec![due(100, 9), due(101, 9)]));
+        let shares = places.share(whole(vec![due(100, 9), due(101, 9)]), now());
         assert_eq!((counts(&shares), shares.next), (vec![(100, 2), (101, 2)], Next::AtOnce));
         occupy(&mut places, 100, 4);
         assert_eq!(places.goes_on_after(), None);
@@ -282,12 +382,12 @@ mod tests {
         #[test]
         fn everybody_has_a_turn_in_two_claims(deliveries in proptest::collection::vec(1_usize..40, 1..120)) {
             let mut places = Places::default();
-            let mut served = std::collections::BTreeSet::new();
+            let mut served = BTreeSet::new();
             for _ in 0..2 {
                 let after = places.goes_on_after().unwrap().cloned();
                 let all = deliveries.iter().enumerate().map(|(number, count)| due(number, *count));
                 let due = all.filter(|due| Some(&due.tenant) > after.as_ref()).collect();
-                let shares = places.share(whole(due)).shares;
+                let shares = places.share(whole(due), now()).shares;
                 proptest::prop_assert!(shares.iter().map(|(_, share)| share).sum::<usize>() <= BATCH);
                 served.extend(shares.into_iter().map(|(due, _)| due.tenant));
             }

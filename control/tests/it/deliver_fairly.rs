@@ -35,7 +35,7 @@ async fn claims_for_the_well(app: &TestApp, is_any_ill: bool) -> (usize, usize) 
                 _ => (DELIVERED, true),
             };
             ended.push(finished(app, delivery, outcome));
-            places.give_back(&delivery.tenant, Some(is_taken));
+            places.give_back(&delivery.tenant, Some(is_taken), app.clock.now());
             *told.entry(delivery.tenant.to_string()).or_default() += usize::from(is_taken);
         }
         app.store.record_tries(&ended, 0.0).await.unwrap();
@@ -87,6 +87,9 @@ async fn a_live_outbox_tells_the_others_while_one_receiver_hangs(pool: PgPool) {
     };
     tokio::join!(app.outbox.run(stop.clone()), watching);
     assert_eq!(app.notified().into_iter().filter(hanging).count(), 4);
+    // Four at once, and then, for as long as the clock stands still, the dead one rests.
+    let tries_of_dead = "SELECT count(*) FROM delivery_attempts WHERE tenant_id = 't00'";
+    assert_eq!(app.count(tries_of_dead).await, 4);
     let recorded = app.count("SELECT count(*) FROM deliveries WHERE status = 'delivered'").await;
     assert_eq!(usize::try_from(recorded).unwrap(), app.notified().len());
     assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE lease IS NOT NULL").await, 0);
@@ -136,7 +139,8 @@ async fn a_backlog_that_is_not_sent_is_not_read(pool: PgPool) {
     };
     let mut places = Places::default();
     let before = entries_read(&one).await;
-    let (claimed, _) = store.claim_deliveries(round, |walk| places.share(walk)).await.unwrap();
+    let share = |walk| places.share(walk, round.at);
+    let (claimed, _) = store.claim_deliveries(round, share).await.unwrap();
     let mut tenants: Vec<&str> = claimed.iter().map(|it| it.tenant.as_str()).collect();
     tenants.sort_unstable();
     assert_eq!(tenants, ["busy", "busy", "busy", "busy", "well", "well", "well"]);

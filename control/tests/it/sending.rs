@@ -42,7 +42,8 @@ pub async fn claim_into(app: &TestApp, places: &mut Places) -> Vec<ClaimedDelive
     let after = places.goes_on_after().unwrap().cloned();
     let lease_for = Duration::from_secs(LEASE.unsigned_abs());
     let round = Round { at: app.clock.now(), lease_for, after: after.as_ref() };
-    let claimed = app.store.claim_deliveries(round, |walk| places.share(walk)).await.unwrap().0;
+    let share = |walk| places.share(walk, round.at);
+    let claimed = app.store.claim_deliveries(round, share).await.unwrap().0;
     for delivery in &claimed {
         places.take(&delivery.tenant);
     }

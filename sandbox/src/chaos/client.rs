@@ -99,7 +99,7 @@ impl Callers {
     /// Lives one connection's life, to its end.
     pub async fn live(&self, tenant: &str, script: &Script) -> anyhow::Result<()> {
         let Script { number, steps } = script;
-        let started = self.start(tenant, *number).await?;
+        let started = self.start(tenant, &format!("user-{number}")).await?;
         let connection = text(&started, "/connectionId")?.to_owned();
         {
             let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,16 +134,16 @@ impl Callers {
     }
 
     /// Starts a connection and has its user say no, which is told at once.
-    pub async fn fail_one(&self, tenant: &str, number: usize) -> anyhow::Result<()> {
-        let started = self.start(tenant, number).await?;
+    pub async fn fail_one(&self, tenant: &str, user: &str) -> anyhow::Result<()> {
+        let started = self.start(tenant, user).await?;
         let decided =
             self.browser.decide(text(&started, "/authorizationUrl")?, Decision::Deny).await?;
         self.come_back(decided.next()?).await.map(drop)
     }
 
-    async fn start(&self, tenant: &str, number: usize) -> anyhow::Result<Value> {
-        let key = format!("start-{tenant}-{number}");
-        let body = json!({"sub": format!("user-{number}"), "provider": INTEGRATION});
+    async fn start(&self, tenant: &str, user: &str) -> anyhow::Result<Value> {
+        let key = format!("start-{tenant}-{user}");
+        let body = json!({"sub": user, "provider": INTEGRATION});
         self.call(|http| {
             let url = self.url(&format!("/tenants/{tenant}/connections"));
             http.post(url).header("idempotency-key", &key).json(&body)

@@ -50,3 +50,11 @@ pub async fn connections(database: &Database) -> anyhow::Result<BTreeMap<String,
             .await?;
     Ok(rows.into_iter().collect())
 }
+
+/// Tries of a tenant's deliveries that were recorded as failed.
+pub async fn failed_tries(database: &Database, tenant: &str) -> anyhow::Result<i64> {
+    let mut connection = database.connect().await?;
+    let failed =
+        "SELECT count(*) FROM delivery_attempts WHERE tenant_id = $1 AND outcome <> 'delivered'";
+    Ok(sqlx::query_scalar(failed).bind(tenant).fetch_one(&mut connection).await?)
+}

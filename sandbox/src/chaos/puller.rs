@@ -1,9 +1,11 @@
 //! A client application that pulls: it reads a tenant's feed page by page, and goes on from its cursor
-//! whatever happens in between.
+//! whatever happens in between. The cursor is in a file, and nowhere else.
 
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use std::{
+    fs, io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -27,8 +29,6 @@ pub struct Pulled {
     pub retries: usize,
     /// Why it cannot go on: an answer that no repeat would mend.
     pub ended: Option<String>,
-    /// Whether there is no feed at all.
-    pub is_missing: bool,
 }
 
 /// A running puller. It ends when this is dropped.
@@ -44,6 +44,7 @@ pub struct Puller {
 struct Page {
     events: Vec<Event>,
     next_cursor: String,
+    has_more: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,10 +53,10 @@ struct Event {
 }
 
 impl Puller {
-    /// Reads the feed at `url`, from its beginning.
-    pub fn start(http: Client, url: String) -> Self {
+    /// Reads the feed at `url`, behind the cursor in a file; from its beginning, where there is none.
+    pub fn start(http: Client, url: String, cursor: PathBuf) -> Self {
         let pulled = Arc::<Mutex<Pulled>>::default();
-        let task = tokio::spawn(pull(http, url, Arc::clone(&pulled)));
+        let task = tokio::spawn(pull(http, url, cursor, Arc::clone(&pulled)));
         Self { pulled, task }
     }
 
@@ -70,15 +71,16 @@ impl Drop for Puller {
     }
 }
 
-async fn pull(http: Client, url: String, pulled: Arc<Mutex<Pulled>>) {
-    let mut cursor = None::<String>;
+async fn pull(http: Client, url: String, cursor: PathBuf, pulled: Arc<Mutex<Pulled>>) {
+    // Behind what is known to go on, nobody waits.
+    let mut has_more = true;
     loop {
-        match next(&http, &url, cursor.as_deref()).await {
-            Ok(Page { events, next_cursor }) => {
-                cursor = Some(next_cursor);
+        match next(&http, &url, &cursor, has_more).await {
+            Ok(page) => {
+                has_more = page.has_more;
                 let mut pulled = lock(&pulled);
                 pulled.pages = pulled.pages.saturating_add(1);
-                pulled.events.extend(events.into_iter().map(|event| event.id));
+                pulled.events.extend(page.events.into_iter().map(|event| event.id));
             }
             Err(Failed::Passing) => {
                 {
@@ -86,10 +88,6 @@ async fn pull(http: Client, url: String, pulled: Arc<Mutex<Pulled>>) {
                     pulled.retries = pulled.retries.saturating_add(1);
                 }
                 sleep(AFTER_A_FAILURE).await;
-            }
-            Err(Failed::Missing) => {
-                lock(&pulled).is_missing = true;
-                return;
             }
             Err(Failed::ForGood(why)) => {
                 lock(&pulled).ended = Some(why);
@@ -102,27 +100,40 @@ async fn pull(http: Client, url: String, pulled: Arc<Mutex<Pulled>>) {
 /// Why there is no page.
 enum Failed {
     Passing,
-    Missing,
     ForGood(String),
 }
 
-async fn next(http: &Client, url: &str, after: Option<&str>) -> Result<Page, Failed> {
-    let mut query = vec![("wait", WAIT)];
-    query.extend(after.map(|after| ("after", after)));
+/// Reads the page behind the cursor, and moves the cursor behind it.
+async fn next(http: &Client, url: &str, cursor: &Path, has_more: bool) -> Result<Page, Failed> {
+    let after = kept(cursor).map_err(for_good)?;
+    let mut query = Vec::new();
+    query.extend((!has_more).then_some(("wait", WAIT)));
+    query.extend(after.as_deref().map(|after| ("after", after)));
     let answer = http.get(url).query(&query).timeout(PATIENCE).send().await;
     let answer = answer.map_err(|_unreachable| Failed::Passing)?;
     let status = answer.status();
     let body = answer.bytes().await.map_err(|_cut_off| Failed::Passing)?;
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| Failed::ForGood(error.to_string()));
+        let page: Page = serde_json::from_slice(&body).map_err(for_good)?;
+        fs::write(cursor, &page.next_cursor).map_err(for_good)?;
+        return Ok(page);
     }
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return Err(Failed::Passing);
     }
-    if status == StatusCode::NOT_FOUND {
-        return Err(Failed::Missing);
-    }
     Err(Failed::ForGood(format!("{status}: {}", String::from_utf8_lossy(&body))))
+}
+
+fn kept(cursor: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(cursor) {
+        Ok(cursor) => Ok(Some(cursor)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn for_good(error: impl ToString) -> Failed {
+    Failed::ForGood(error.to_string())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -155,21 +166,28 @@ mod tests {
         }
         let from: usize = query.get("after").map_or(0, |after| after.parse().unwrap());
         let to = from.saturating_add(2).min(5);
+        // Whoever knows that there is more must not wait for it.
+        assert_eq!(query.contains_key("wait"), from == 5);
         if from == to {
             // Nothing new comes.
             std::future::pending::<()>().await;
         }
         let events: Vec<_> = (from..to).map(|number| json!({"id": number.to_string()})).collect();
-        Json(json!({"events": events, "nextCursor": to.to_string()})).into_response()
+        let (next, has_more) = (to.to_string(), to < 5);
+        Json(json!({"events": events, "nextCursor": next, "hasMore": has_more})).into_response()
     }
 
-    async fn pulled_from(moods: &[u16], is_enough: impl Fn(&Pulled) -> bool) -> Pulled {
+    async fn pulled_from(
+        moods: &[u16],
+        cursor: &Path,
+        is_enough: impl Fn(&Pulled) -> bool,
+    ) -> Pulled {
         let moods: Moods = Arc::new(Mutex::new(moods.iter().copied().collect()));
         let router = Router::new().route("/events", get(feed)).with_state(moods);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let puller = Puller::start(Client::new(), url);
+        let puller = Puller::start(Client::new(), url, cursor.to_owned());
         crate::process::wait_for("nothing is pulled", PATIENCE, || async {
             let pulled = puller.pulled();
             Ok(is_enough(&pulled).then_some(pulled))
@@ -178,25 +196,40 @@ mod tests {
         .unwrap()
     }
 
+    fn cursor() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let cursor = folder.path().join("cursor");
+        (folder, cursor)
+    }
+
     #[tokio::test]
     async fn every_event_is_pulled_once_whatever_fails_in_between() {
-        let pulled =
-            pulled_from(&[503, 200, 500, 429, 200, 504], |pulled| pulled.events.len() >= 5);
-        let pulled = pulled.await;
+        let (_folder, cursor) = cursor();
+        let moods = [503, 200, 500, 429, 200, 504];
+        let pulled = pulled_from(&moods, &cursor, |pulled| pulled.events.len() >= 5).await;
         assert_eq!(pulled.events, ["0", "1", "2", "3", "4"]);
         assert_eq!((pulled.pages, pulled.retries, pulled.ended), (3, 4, None));
     }
 
     #[tokio::test]
     async fn what_no_repeat_would_mend_ends_it() {
-        let pulled = pulled_from(&[200, 410], |pulled| pulled.ended.is_some()).await;
-        assert_eq!(pulled.events, ["0", "1"]);
-        assert!(pulled.ended.unwrap().starts_with("410"));
+        // No feed at all is one of these.
+        for status in [404, 410] {
+            let (_folder, cursor) = cursor();
+            let ended = |pulled: &Pulled| pulled.ended.is_some();
+            let pulled = pulled_from(&[200, status], &cursor, ended).await;
+            assert_eq!(pulled.events, ["0", "1"]);
+            assert!(pulled.ended.unwrap().starts_with(&status.to_string()));
+        }
     }
 
     #[tokio::test]
-    async fn a_build_without_a_feed_is_told_from_an_empty_one() {
-        let pulled = pulled_from(&[404], |pulled| pulled.is_missing).await;
-        assert_eq!(pulled, Pulled { is_missing: true, ..Pulled::default() });
+    async fn who_begins_again_goes_on_behind_the_cursor_in_the_file() {
+        let (_folder, cursor) = cursor();
+        let ended = |pulled: &Pulled| pulled.ended.is_some();
+        let first = pulled_from(&[200, 410], &cursor, ended).await;
+        assert_eq!(first.events, ["0", "1"]);
+        let second = pulled_from(&[], &cursor, |pulled| pulled.events.len() >= 3).await;
+        assert_eq!(second.events, ["2", "3", "4"]);
     }
 }

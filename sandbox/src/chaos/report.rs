@@ -2,12 +2,12 @@
 
 use super::{
     client::Counted,
-    kept::Rows,
     oracle::{Recording, Violation},
+    timeline::{Dose, Wire},
     world::Done,
 };
 use serde_json::{Map, Value, json};
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, thread, time::Duration};
 
 /// Everything that is told of a run.
 #[derive(Debug)]
@@ -15,17 +15,16 @@ pub struct Report {
     pub seed: u64,
     pub done: Done,
     pub counted: Counted,
-    pub rows: Rows,
     /// Calls of the puller that failed.
     pub pull_retries: usize,
     pub recording: Recording,
     pub violations: Vec<Violation>,
-    /// How long there were faults, and how long it took until all was settled after them.
-    pub period: Duration,
+    pub dose: Dose,
+    /// How long it took until all was settled after the faults.
     pub took: Duration,
 }
 
-/// What is told even when there is none of it.
+/// What is told even when there is none of it, in one line.
 const NEVER: [&str; 5] = ["lost", "out of order", "other bytes", "wrong states", "feed: gaps"];
 
 impl Report {
@@ -33,48 +32,67 @@ impl Report {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let Recording { events, connections, ledger, arrivals, pulled, feed_ended: _ } =
             &self.recording;
-        let taken = arrivals.iter().filter(|arrival| arrival.was_taken).count();
         let ids: HashSet<&str> = arrivals.iter().map(|arrival| arrival.id.as_str()).collect();
         let repeats = arrivals.len().saturating_sub(ids.len());
         let Done { kills, restarts, cuts } = self.done;
         let Counted { calls, retries, begun_again } = self.counted;
         let accepted = ledger.iter().filter(|entry| entry.connection.is_some()).count();
-        let fed = pulled.as_ref().map_or_else(
-            || "not served".to_owned(),
-            |pulled| format!("{} ({} calls made again)", pulled.len(), self.pull_retries),
-        );
+        let told = NEVER.map(|kind| format!("{} {kind}", self.count(kind)));
+        let [took, faults] = [self.took, self.dose.period].map(|time| time.as_secs());
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut lines = vec![
-            ("connections", connections.len().to_string()),
-            ("`kill -9` of a replica", kills.to_string()),
-            ("restarts of PostgreSQL", restarts.to_string()),
-            ("cuts of the network", cuts.to_string()),
-            ("starts accepted", format!("{accepted} of {}", ledger.len())),
-            ("calls of clients", format!("{calls}, made again {retries} times")),
-            ("users sent to the provider again", begun_again.to_string()),
-            ("events", events.len().to_string()),
-            ("deliveries", self.rows.deliveries.to_string()),
-            ("tries that arrived", format!("{} (taken {taken})", arrivals.len())),
-            ("of them repeats", repeats.to_string()),
-            ("events in the feed", fed),
+            (
+                "connections",
+                format!(
+                    "{} of {} starts; {calls} calls, repeated {retries} times; \
+                     {begun_again} users asked once more",
+                    connections.len().min(accepted),
+                    ledger.len()
+                ),
+            ),
+            (
+                "went wrong",
+                format!(
+                    "{kills} × `kill -9` of a replica, {restarts} restarts of PostgreSQL, {cuts} cuts"
+                ),
+            ),
+            (Wire::ToDatabase.as_str(), self.cuts(Wire::ToDatabase)),
+            (Wire::ToReceiver.as_str(), self.cuts(Wire::ToReceiver)),
+            (
+                "events",
+                format!(
+                    "{}; {} tries arrived, {repeats} of them repeats",
+                    events.len(),
+                    arrivals.len()
+                ),
+            ),
+            ("the feed", format!("{} events; {} pulls repeated", pulled.len(), self.pull_retries)),
+            ("violations", told.join(", ")),
         ];
-        lines.extend(self.kinds().into_iter().map(|(kind, count)| (kind, count.to_string())));
-        let seconds = |time: Duration| time.as_secs();
-        let took = format!("{} s (faults for {} s)", seconds(self.took), seconds(self.period));
-        lines.extend([("time", took), ("seed", self.seed.to_string())]);
+        lines.extend(self.others().into_iter().map(|(kind, count)| (kind, count.to_string())));
+        let seed = self.seed;
+        let run = format!("seed {seed}, {took} s (faults for {faults} s), {cores} cores");
+        lines.push(("the run", run));
         lines
     }
 
-    /// How many violations there are of each kind.
-    fn kinds(&self) -> Vec<(&'static str, usize)> {
-        let mut kinds: Vec<&str> = NEVER.to_vec();
-        kinds.extend(self.violations.iter().map(Violation::kind));
-        let mut told = HashSet::new();
+    fn cuts(&self, wire: Wire) -> String {
+        let of_it = self.dose.cuts.iter().filter(|(cut, ..)| *cut == wire);
+        let of_it =
+            of_it.map(|(_, cut, lasts)| format!("{} for {} s", cut.as_str(), lasts.as_secs()));
+        of_it.collect::<Vec<_>>().join(", ")
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.violations.iter().filter(|violation| violation.kind() == kind).count()
+    }
+
+    /// How many violations there are of each further kind.
+    fn others(&self) -> Vec<(&'static str, usize)> {
+        let mut kinds: Vec<&str> = self.violations.iter().map(Violation::kind).collect();
+        let mut told = HashSet::from(NEVER);
         kinds.retain(|kind| told.insert(*kind));
-        // A feed that is not there has no gaps to count.
-        kinds.retain(|kind| self.recording.pulled.is_some() || *kind != "feed: gaps");
-        let count =
-            |kind| self.violations.iter().filter(|violation| violation.kind() == kind).count();
-        kinds.into_iter().map(|kind| (kind, count(kind))).collect()
+        kinds.into_iter().map(|kind| (kind, self.count(kind))).collect()
     }
 
     /// A table in Markdown.
@@ -108,11 +126,10 @@ mod tests {
             seed: 7,
             done: Done { kills: 50, restarts: 5, cuts: 6 },
             counted: Counted { calls: 10, retries: 3, begun_again: 1 },
-            rows: Rows { events: 2, deliveries: 2, attempts: 4 },
             pull_retries: 0,
             recording: Recording::default(),
             violations,
-            period: Duration::from_mins(5),
+            dose: Dose::full(),
             took: Duration::from_millis(412_345),
         }
     }
@@ -120,12 +137,21 @@ mod tests {
     #[test]
     fn what_never_may_be_is_told_when_there_is_none_of_it() {
         let table = report(Vec::new()).table();
-        for line in ["| lost | 0 |", "| out of order | 0 |", "| time | 412 s (faults for 300 s) |"]
-        {
+        let none =
+            "| violations | 0 lost, 0 out of order, 0 other bytes, 0 wrong states, 0 feed: gaps |";
+        assert!(table.contains(none), "{table}");
+        assert!(table.contains("| the run | seed 7, 412 s (faults for 300 s), "), "{table}");
+    }
+
+    #[test]
+    fn each_cut_is_told_with_its_wire_and_how_long_it_was() {
+        let table = report(Vec::new()).table();
+        for line in [
+            "| control to PostgreSQL | stalls for 30 s, refuses for 8 s, resets for 8 s |",
+            "| control to the receiver | stalls for 8 s, refuses for 30 s, resets for 8 s |",
+        ] {
             assert!(table.contains(line), "{line}: {table}");
         }
-        assert!(table.contains("| events in the feed | not served |"), "{table}");
-        assert!(!table.contains("feed: gaps"), "{table}");
     }
 
     #[test]
@@ -134,7 +160,10 @@ mod tests {
         let unsigned = Violation::Unsigned { id: "c".to_owned() };
         let report = report(vec![lost("a"), lost("b"), unsigned]);
         let table = report.table();
-        assert!(table.contains("| lost | 2 |") && table.contains("| not signed | 1 |"), "{table}");
+        assert!(
+            table.contains("| violations | 2 lost, ") && table.contains("| not signed | 1 |"),
+            "{table}"
+        );
         assert_eq!(report.json()["violations"].as_array().unwrap().len(), 3);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     report::Report,
     script::Script,
     timeline::{Dose, Fault, draw},
-    world::World,
+    world::{For, World},
 };
 use crate::{client_app, say, stack::TENANT, tools::Tools};
 use anyhow::Context as _;
@@ -47,7 +47,7 @@ pub async fn run(tools: &Tools, folder: &Path, size: &Size) -> anyhow::Result<Re
     let scripts: Vec<Script> =
         (0..size.connections).map(|number| Script::draw(number, &mut rng)).collect();
     let judge = receiver::by_lot(StdRng::seed_from_u64(rng.random()));
-    let starting = Box::pin(World::start(tools, folder, None, judge));
+    let starting = Box::pin(World::start(tools, folder, For::default(), judge));
     let mut world =
         say::timed("starting everything, with two replicas of control", starting).await?;
     let ended = Box::pin(suffer((&mut world, folder), size, timeline, scripts)).await;
@@ -64,7 +64,7 @@ async fn suffer(
     let from = Instant::now();
     let deadline = from.checked_add(size.bound).context("the bound is too long")?;
     let feed = world.stack.edge(&format!("/tenants/{TENANT}/events"));
-    let puller = Puller::start(client_app::client(&world.stack.pki)?, feed);
+    let puller = Puller::start(client_app::client(&world.stack.pki)?, feed, folder.join("cursor"));
     let callers = Arc::new(Callers::new(&world.stack.pki, &world.stack.coordinates.edge_url)?);
     let period = size.dose.period;
     let living = tokio::spawn(live(Arc::clone(&callers), scripts.clone(), period, deadline));
@@ -90,24 +90,23 @@ async fn suffer(
         expected: script.expected(),
         gave_up,
     });
-    let Pulled { events, retries, ended, is_missing, .. } = pulled;
+    let Pulled { events, retries, ended, .. } = pulled;
     let recording = Recording {
         events: kept::events(database).await?,
         connections: kept::connections(database).await?,
         ledger: ledger.collect(),
         arrivals: world.receiver.arrivals(),
-        pulled: (!is_missing).then_some(events),
+        pulled: events,
         feed_ended: ended,
     };
     Ok(Report {
         seed: size.seed,
         done: world.done,
         counted: callers.counted(),
-        rows: kept::rows(database).await?,
         pull_retries: retries,
         violations: violations(&recording),
         recording,
-        period,
+        dose: size.dose.clone(),
         took,
     })
 }
@@ -159,7 +158,7 @@ async fn settle(world: &World, puller: &Puller, deadline: Instant) -> anyhow::Re
         let rows = kept::rows(&world.stack.database).await?;
         let events = usize::try_from(rows.events).unwrap_or_default();
         let pulled = puller.pulled();
-        let is_fed = pulled.is_missing || pulled.ended.is_some() || pulled.events.len() >= events;
+        let is_fed = pulled.ended.is_some() || pulled.events.len() >= events;
         let is_settled = is_fed && world.receiver.taken() >= events;
         if before != Some(rows) || !is_settled {
             quiet_since = Instant::now();

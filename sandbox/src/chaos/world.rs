@@ -33,6 +33,15 @@ const SETTINGS: [(&str, &str); 2] =
     [("NANGO_CALLS_PER_MINUTE", "100000"), ("DELIVERY_SCHEDULE", SCHEDULE)];
 const SCHEDULE: &str = "1s,1s,2s,2s,3s,3s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s";
 
+/// What a run wants besides.
+#[derive(Debug, Default)]
+pub struct For {
+    /// The client application gets a grant for these tenants, too: a name, or a prefix and `*`.
+    pub granted: Option<String>,
+    /// Settings of control.
+    pub settings: Vec<(&'static str, String)>,
+}
+
 /// The running world.
 #[derive(Debug)]
 pub struct World {
@@ -61,12 +70,11 @@ struct Replica {
 }
 
 impl World {
-    /// Starts everything, with its files and logs below `folder`. The client application
-    /// gets a grant for these tenants, too: a name, or a prefix and `*`.
+    /// Starts everything, with its files and logs below `folder`.
     pub async fn start(
         tools: &Tools,
         folder: &Path,
-        granted: Option<&str>,
+        wanted: For,
         judge: Judge,
     ) -> anyhow::Result<Self> {
         let choices = Choices { database: WhichDatabase::OwnServer, ..Choices::default() };
@@ -97,7 +105,7 @@ impl World {
                 ("CLIENT_API_URL", receiver_url.clone()),
             ];
             let common = SETTINGS.map(|(name, value)| (name, value.to_owned()));
-            let all = own.into_iter().chain(common);
+            let all = own.into_iter().chain(common).chain(wanted.settings.clone());
             settings.environment.extend(all.map(|(name, value)| (name.to_owned(), value)));
             settings.admin = loopback(admin);
             settings.log = folder.join(format!("control-{number}.log"));
@@ -110,7 +118,7 @@ impl World {
         let envoy_folder = stack.envoy.folder.clone();
         stack.envoy.stop().await?;
         configuration::adjust(&envoy_folder, configuration::raise_limits)?;
-        if let Some(tenants) = granted {
+        if let Some(tenants) = &wanted.granted {
             grant(&envoy_folder, tenants)?;
         }
         stack.envoy = Envoy::start(&tools.envoy, &envoy_folder, addresses, &[]).await?;

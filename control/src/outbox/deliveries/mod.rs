@@ -86,13 +86,14 @@ impl Outbox {
             };
             match next {
                 Next::AtOnce => {}
-                Next::WithAPlace => tokio::select! {
-                    Some(ended) = under_way.join_next() => {
-                        say_panic(&ended);
-                        tokio::time::sleep(GATHER).await;
+                Next::WithAPlace => {
+                    tokio::select! {
+                        () = self.until_there_is_room(&mut under_way) => {
+                            tokio::time::sleep(GATHER).await;
+                        }
+                        () = rest(&mut woken, stop) => {}
                     }
-                    () = rest(&mut woken, stop) => {}
-                },
+                }
                 Next::WhenWoken => rest(&mut woken, stop).await,
             }
             while let Some(ended) = under_way.try_join_next() {
@@ -102,6 +103,17 @@ impl Outbox {
         while let Some(ended) = under_way.join_next().await {
             say_panic(&ended);
         }
+    }
+
+    /// Waits until somebody who has more due has a place for it.
+    async fn until_there_is_room(&self, under_way: &mut JoinSet<()>) {
+        while let Some(ended) = under_way.join_next().await {
+            say_panic(&ended);
+            if self.seats.places().has_room() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Sends all that is due, and says how many that were.
@@ -127,7 +139,7 @@ impl Outbox {
             None => return Ok((Vec::new(), Next::WithAPlace)),
         };
         let round = Round { at: self.clock.now(), lease_for: LEASE, after: after.as_ref() };
-        let share = |walk| self.seats.places().share(walk);
+        let share = |walk| self.seats.places().share(walk, round.at);
         let (claimed, shares) = self.store.claim_deliveries(round, share).await?;
         let claimed = self.with_targets(claimed).await?;
         let mut places = self.seats.places();
@@ -139,7 +151,7 @@ impl Outbox {
 
     /// Sends a delivery, decides what follows, and gives its place back.
     async fn send(&self, delivery: ClaimedDelivery, target: Target) -> Finished {
-        let seat = Seat { seats: &self.seats, delivery: &delivery, is_taken: None };
+        let seat = Seat { outbox: self, delivery: &delivery, is_taken: None };
         let started_at = self.clock.now();
         let span = tracing::info_span!("delivery", delivery.id = %delivery.id, trace.id = Empty);
         let sending = self.notifier.send(&target, delivery.event, &delivery.body, started_at);
@@ -216,7 +228,7 @@ fn say_panic(ended: &Result<(), JoinError>) {
 
 /// A place that is taken; whoever drops it gives it back.
 struct Seat<'a> {
-    seats: &'a Seats,
+    outbox: &'a Outbox,
     delivery: &'a ClaimedDelivery,
     is_taken: Option<bool>,
 }
@@ -230,7 +242,8 @@ impl Seat<'_> {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.seats.places().give_back(&self.delivery.tenant, self.is_taken);
+        let Outbox { seats, clock, .. } = self.outbox;
+        seats.places().give_back(&self.delivery.tenant, self.is_taken, clock.now());
     }
 }
 

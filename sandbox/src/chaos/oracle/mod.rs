@@ -56,8 +56,8 @@ pub struct Recording {
     pub ledger: Vec<Entry>,
     /// At the receiver, in order.
     pub arrivals: Vec<Arrival>,
-    /// What the feed gave to its puller, in order; nothing, where no feed is served.
-    pub pulled: Option<Vec<String>>,
+    /// What the feed gave to its puller, in order.
+    pub pulled: Vec<String>,
     /// Why the feed let its puller go no further.
     pub feed_ended: Option<String>,
 }
@@ -171,9 +171,7 @@ pub fn violations(seen: &Recording) -> Vec<Violation> {
     found.extend(of_sequences(&events));
     found.extend(of_arrivals(seen, &events));
     found.extend(seen.feed_ended.clone().map(|why| Violation::FeedEnded { why }));
-    if let Some(pulled) = &seen.pulled {
-        found.extend(of_feed(pulled, &events));
-    }
+    found.extend(of_feed(&seen.pulled, &events));
     found.into_iter().collect()
 }
 
