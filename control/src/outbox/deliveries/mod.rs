@@ -113,7 +113,7 @@ impl Outbox {
                 return;
             }
         }
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     /// Sends all that is due, and says how many that were.
