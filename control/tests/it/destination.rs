@@ -179,6 +179,9 @@ async fn a_browser_comes_back_to_an_origin_of_its_tenant_or_of_the_operator(pool
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
     let app = TestApp::start(pool).await;
+    let names = ["ca.example".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (ca, ca_key) = (made.cert, made.signing_key.serialize_pem());
     for (body, words) in [
         (json!({}), "url"),
         (json!({"url": "http://app.example/"}), "https://"),
@@ -188,6 +191,10 @@ async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
         (json!({"url": "https://app.example/", "eventTypes": ["all"]}), "connection.activated, "),
         (json!({"url": "https://app.example/", "returnOrigins": ["http://a.example"]}), "origins"),
         (json!({"url": "https://app.example/", "ca": "none"}), "PEM"),
+        (
+            json!({"url": "https://app.example/", "ca": format!("{}{}", ca.pem(), ca_key)}),
+            "private key",
+        ),
         (json!({"url": "https://app.example/", "secrets": ["short"]}), "whsec_"),
         (json!({"url": "https://app.example/", "secret": "whsec_"}), "unknown field"),
     ] {
@@ -272,5 +279,19 @@ async fn a_destination_is_its_tenants_alone_and_for_those_who_may_notify(pool: P
         }
     }
     assert_eq!(get(&app, "acme").await["url"], "https://app.example/");
+    app.finish().await;
+}
+
+/// Whoever sends a whole bundle is told what of it is used.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn of_a_ca_the_certificates_are_kept_and_nothing_around_them(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let pem = || rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem();
+    let certificates = [pem(), pem()].map(|pem| pem.replace("\r\n", "\n"));
+    let [first, second] = &certificates;
+    let bundle = format!("# ours\0 \x1b[2J\n{first}the second\r\n{second}\0");
+    let shown = put(&app, json!({"url": "https://app.example/", "ca": bundle})).await;
+    assert_eq!(shown["ca"], certificates.concat());
+    assert_eq!(get(&app, "acme").await["ca"], certificates.concat());
     app.finish().await;
 }

@@ -6,6 +6,7 @@ use super::{
     returning::read_origin,
     signing::{SigningSecret, new_secret},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use contract::id::TenantId;
 use rustls::{
@@ -93,6 +94,10 @@ pub enum BadDestination {
     ReturnOrigins,
     #[error("ca must be PEM of 1 to 8 certificates, of at most {CA_BYTES_MAX} bytes")]
     Ca,
+    #[error(
+        "ca holds a private key: send certificates alone, and replace the key, for it was shown to others"
+    )]
+    CaKey,
     #[error("serverName must be a DNS name or an IP address, and the url https")]
     ServerName,
     #[error(
@@ -113,7 +118,7 @@ impl DestinationRequest {
             url,
             event_types: self.event_types.map(|types| check_types(&types)).transpose()?,
             return_origins: self.return_origins.map(|it| check_origins(&it)).transpose()?,
-            ca: self.ca.map(|pem| roots(&pem).map(|_roots| pem)).transpose()?,
+            ca: self.ca.map(|pem| check_ca(&pem)).transpose()?,
             server_name: server_name.transpose()?,
             secrets: self.secrets.map(Secrets::read).transpose()?,
             version: self.version,
@@ -184,6 +189,32 @@ fn check_origins(origins: &[String]) -> Result<Vec<String>, BadDestination> {
     };
     let read: Option<Vec<String>> = origins.iter().map(read).collect();
     read.filter(|origins| origins.len() <= ORIGINS_MAX).ok_or(BadDestination::ReturnOrigins)
+}
+
+/// The certificates of a CA, written anew. What stands around them is not kept, for it may be anything.
+fn check_ca(pem: &str) -> Result<String, BadDestination> {
+    if pem.contains("PRIVATE KEY-----") {
+        return Err(BadDestination::CaKey);
+    }
+    roots(pem)?;
+    let written: Result<String, _> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|certificate| certificate.map(|certificate| write_pem(&certificate)))
+        .collect();
+    // Short lines make it longer than it was, if it was written in one.
+    let written = written.ok().filter(|written| written.len() <= CA_BYTES_MAX);
+    written.ok_or(BadDestination::Ca)
+}
+
+fn write_pem(der: &[u8]) -> String {
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for (nth, letter) in STANDARD.encode(der).chars().enumerate() {
+        if nth > 0 && nth.is_multiple_of(64) {
+            pem.push('\n');
+        }
+        pem.push(letter);
+    }
+    pem.push_str("\n-----END CERTIFICATE-----\n");
+    pem
 }
 
 /// The roots in a destination's own CA.

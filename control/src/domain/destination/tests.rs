@@ -145,6 +145,11 @@ fn a_ca_and_a_name_are_what_tls_can_use() {
     let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem();
     check("ca", json!(ca), Ok(()));
     check("ca", json!(ca.repeat(9)), Err(BadDestination::Ca));
+    for kind in ["", "RSA ", "EC ", "ENCRYPTED "] {
+        let key =
+            format!("-----BEGIN {kind}PRIVATE KEY-----\nAAAA\n-----END {kind}PRIVATE KEY-----\n");
+        check("ca", json!(format!("{ca}{key}")), Err(BadDestination::CaKey));
+    }
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for pem in ["", "no pem", broken, &format!("{ca}{broken}"), &"a".repeat(20_000)] {
         check("ca", json!(pem), Err(BadDestination::Ca));
@@ -178,4 +183,23 @@ fn secrets_are_good_and_few_and_do_not_print() {
 fn unknown_fields_are_refused() {
     let body = json!({"url": "https://app.example/", "redirect": true});
     assert!(serde_json::from_value::<DestinationRequest>(body).is_err());
+}
+
+#[test]
+fn a_ca_that_grows_when_it_is_written_anew_has_the_same_bound() {
+    let one_line = |pem: &str| {
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+    };
+    let with_names = |count: usize| {
+        let names: Vec<String> =
+            (0..count).map(|nth| format!("a-long-name-{nth:04}.example")).collect();
+        rcgen::generate_simple_self_signed(names).unwrap().cert.pem().replace("\r\n", "\n")
+    };
+    let fits = with_names(300);
+    assert_eq!(check_ca(&one_line(&fits)), Ok(fits));
+    let too_long = (301..1000).map(with_names).find(|pem| pem.len() > 16 * 1024).unwrap();
+    let as_written = one_line(&too_long);
+    assert!(as_written.len() <= 16 * 1024, "it fits as it comes");
+    assert_eq!(check_ca(&as_written), Err(BadDestination::Ca));
 }
