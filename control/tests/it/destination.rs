@@ -12,7 +12,10 @@ use axum::{
 use contract::action::Action;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use url::Url;
 
 pub async fn call(app: &TestApp, tenant: &str, method: Method, body: &Value) -> Answer {
@@ -293,5 +296,45 @@ async fn of_a_ca_the_certificates_are_kept_and_nothing_around_them(pool: PgPool)
     let shown = put(&app, json!({"url": "https://app.example/", "ca": bundle})).await;
     assert_eq!(shown["ca"], certificates.concat());
     assert_eq!(get(&app, "acme").await["ca"], certificates.concat());
+    app.finish().await;
+}
+
+/// Both saw that there was no destination, and each made a secret.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn of_two_first_ones_at_once_one_is_put_and_its_secret_signs(pool: PgPool) {
+    let (app, own, url) = with_own_receiver(pool).await;
+    let body = json!({ "url": url });
+    let put = || call(&app, "acme", Method::PUT, &body);
+    let (one, other) = tokio::join!(put(), put());
+    let secrets: Vec<Value> =
+        [one, other].iter().map(|it| it.json()["secrets"][0].clone()).collect();
+    let told: Vec<&Value> = secrets.iter().filter(|secret| secret.is_string()).collect();
+    assert_eq!(told.len(), 1, "{secrets:?}");
+    own.lock().unwrap().secret = told[0].as_str().map(str::to_owned);
+    app.activate().await;
+    assert_eq!(types(&own), ["connection.activated"]);
+    app.finish().await;
+}
+
+/// It was there when it was looked for, and is gone when it is written.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn who_puts_a_first_one_while_another_is_removed_is_told_its_secret(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    put(&app, json!({"url": "https://app.example/"})).await;
+    let mut removal = app.pool.begin().await.unwrap();
+    let remove = "UPDATE destinations SET version = 2, url = NULL, secrets = NULL";
+    sqlx::query(remove).execute(&mut *removal).await.unwrap();
+    let body = json!({"url": "https://app.example/", "version": 0});
+    let waits = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while app.count(waiting).await == 0 {}
+        removal.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(call(&app, "acme", Method::PUT, &body), waits) };
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let shown = answer.json();
+    assert!(shown["secrets"][0].is_string() && shown["version"] == 3, "{shown}");
     app.finish().await;
 }
