@@ -8,7 +8,7 @@ use crate::{
         destination_health::{DestinationHealth, Standing},
         rehearsal::Report,
     },
-    store::{As, PutDestination, Removal},
+    store::{As, DestinationTested, PutDestination, Removal},
 };
 use axum::{
     Json,
@@ -194,5 +194,16 @@ pub(super) async fn test(
         return Err(ApiError::BadRequest("a test takes no body, or {}".to_owned()));
     }
     let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
-    Ok(Json(state.rehearsal.try_out(&caller.tenant, own.as_ref()).await?))
+    let place = state.rehearsal.enter(&caller.tenant)?;
+    let url = own.as_ref().map_or_else(|| state.rehearsal.default_destination(), |own| &own.url);
+    let tested = DestinationTested {
+        tenant: &caller.tenant,
+        url,
+        actor: Actor::Principal(caller.principal),
+        request_id: caller.request_id,
+        at: state.clock.now(),
+    };
+    // Before it is sent: nothing goes to a receiver that the trail does not know of.
+    state.store.note_test(tested).await?;
+    Ok(Json(state.rehearsal.try_out(place, own.as_ref()).await?))
 }

@@ -87,12 +87,12 @@ async fn a_secret_is_made_shown_once_and_kept_sealed(pool: PgPool) {
     .await
     .unwrap();
     let actor = "spiffe://acme.example/app".to_owned();
-    let line = |version: i64, url: &str, new: bool| {
-        let detail = json!({"version": version, "url": url, "newSecrets": new});
-        ("destination.set".to_owned(), actor.clone(), detail)
-    };
-    let first = line(1, "https://app.example/hooks", true);
-    assert_eq!(trail, [first, line(2, "https://app.example/other", false)]);
+    let line = |detail: Value| ("destination.set".to_owned(), actor.clone(), detail);
+    let first = json!({"version": 1, "url": "https://app.example/hooks", "eventTypes": ["connection.deleted"],
+        "changed": ["url", "eventTypes", "returnOrigins", "serverName", "secrets"]});
+    let second = json!({"version": 2, "url": "https://app.example/other", "eventTypes": null,
+        "changed": ["url", "eventTypes", "returnOrigins", "serverName"]});
+    assert_eq!(trail, [line(first), line(second)]);
     app.finish().await;
 }
 
@@ -336,5 +336,29 @@ async fn who_puts_a_first_one_while_another_is_removed_is_told_its_secret(pool: 
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     let shown = answer.json();
     assert!(shown["secrets"][0].is_string() && shown["version"] == 3, "{shown}");
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn the_trail_says_what_of_a_destination_changed_and_no_secret_of_it(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let detail = async |body: Value| -> Value {
+        put(&app, body).await;
+        let last = "SELECT detail FROM audit_events ORDER BY (detail->>'version')::bigint DESC";
+        sqlx::query_scalar(last).fetch_one(&app.pool).await.unwrap()
+    };
+    let first = detail(json!({"url": "https://app.example/hooks?token=one"})).await;
+    let url = "https://app.example/hooks";
+    let expected =
+        json!({"version": 1, "url": url, "eventTypes": null, "changed": ["url", "secrets"]});
+    assert_eq!(first, expected);
+    let types = json!(["connection.deleted", "connection.activated"]);
+    let second = detail(json!({"url": "https://app.example/hooks?token=two", "eventTypes": types}));
+    let (second, types) = (second.await, json!(["connection.activated", "connection.deleted"]));
+    let expected =
+        json!({"version": 2, "url": url, "eventTypes": types, "changed": ["url", "eventTypes"]});
+    assert_eq!(second, expected);
+    let same = detail(json!({"url": "https://app.example/hooks?token=two", "eventTypes": types}));
+    assert_eq!(same.await["changed"], json!([]));
     app.finish().await;
 }

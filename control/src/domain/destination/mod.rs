@@ -217,6 +217,41 @@ fn write_pem(der: &[u8]) -> String {
     pem
 }
 
+/// Which members of a destination a new one changes, by name.
+pub fn changed(
+    before: Option<&Destination>,
+    after: &NewDestination,
+    has_new_secrets: bool,
+) -> Vec<&'static str> {
+    let types = |types: &BTreeSet<EventType>| {
+        types.iter().map(|it| it.as_str().to_owned()).collect::<BTreeSet<String>>()
+    };
+    let known = before.and_then(|before| before.event_types.as_ref());
+    let known = known.map(|types| types.iter().cloned().collect::<BTreeSet<String>>());
+    let origins = before.and_then(|before| before.return_origins.as_ref());
+    let ca = before.and_then(|before| before.ca.as_ref());
+    let server_name = before.and_then(|before| before.server_name.as_ref());
+    let members = [
+        ("url", before.map(|before| &before.url) != Some(&after.url)),
+        ("eventTypes", known != after.event_types.as_ref().map(types)),
+        ("returnOrigins", origins != after.return_origins.as_ref()),
+        ("ca", ca != after.ca.as_ref()),
+        ("serverName", server_name != after.server_name.as_ref()),
+        ("secrets", has_new_secrets),
+    ];
+    members.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name)).collect()
+}
+
+/// An address as the trail tells it: without its query, where receivers like to have a token.
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Where an address can have neither, it has neither.
+    let _has_no_user = url.set_username("").and_then(|()| url.set_password(None)).is_err();
+    url.into()
+}
+
 /// The roots in a destination's own CA.
 pub fn roots(pem: &str) -> Result<RootCertStore, BadDestination> {
     let mut roots = RootCertStore::empty();

@@ -203,3 +203,13 @@ fn a_ca_that_grows_when_it_is_written_anew_has_the_same_bound() {
     assert!(as_written.len() <= 16 * 1024, "it fits as it comes");
     assert_eq!(check_ca(&as_written), Err(BadDestination::Ca));
 }
+
+#[test]
+fn the_trail_is_told_an_address_without_its_secrets() {
+    for (url, expected) in [
+        ("https://app.example/hooks?token=1", "https://app.example/hooks"),
+        ("https://user:password@app.example:8443/#a", "https://app.example:8443/"),
+    ] {
+        assert_eq!(shown(&url.parse().unwrap()), expected);
+    }
+}
