@@ -19,6 +19,13 @@ use tokio_util::sync::CancellationToken;
 /// must not be in the way of those who do something.
 pub const WAITERS_MAX: usize = 512;
 
+/// Of those, one tenant's: whose waiters come by the hundred must not keep the others from waiting.
+pub const TENANT_WAITERS_MAX: usize = 64;
+
+/// How long whoever was woken in vain gathers news before it looks again. A busy tenant has many each second,
+/// and each look is a query of each that waits.
+const GATHER: TimeDelta = TimeDelta::milliseconds(250);
+
 /// What the listener missed is found so late, by one query for all who wait.
 const POLL: TimeDelta = TimeDelta::seconds(2);
 
@@ -31,6 +38,7 @@ struct Inner {
     /// The newest version or position that was heard of, of everything that somebody waits for.
     awaited: Mutex<HashMap<Awaited, watch::Sender<i64>>>,
     waiters: watch::Sender<usize>,
+    by_tenant: Mutex<HashMap<TenantId, usize>>,
     is_listening: watch::Sender<bool>,
     stop: CancellationToken,
 }
@@ -41,12 +49,13 @@ impl Hub {
         Self(Arc::new(Inner {
             awaited: Mutex::default(),
             waiters: watch::Sender::new(0),
+            by_tenant: Mutex::default(),
             is_listening: watch::Sender::new(false),
             stop,
         }))
     }
 
-    /// Takes a place among those who wait; nothing, if all are taken. Whoever has one looks at the
+    /// Takes a place among those who wait; nothing, if all are taken, or all of this tenant's. Whoever has one looks at the
     /// connection once more before waiting: it may have changed a moment ago.
     pub fn enter(&self, tenant: &TenantId, connection: ConnectionId) -> Option<Waiter> {
         self.enter_for(Awaited::Connection(tenant.clone(), connection))
@@ -59,7 +68,7 @@ impl Hub {
 
     fn enter_for(&self, key: Awaited) -> Option<Waiter> {
         let has_place = self.0.waiters.send_if_modified(|waiters| {
-            let has_place = *waiters < WAITERS_MAX;
+            let has_place = *waiters < WAITERS_MAX && self.enter_tenant(tenant(&key));
             *waiters = waiters.saturating_add(usize::from(has_place));
             has_place
         });
@@ -68,7 +77,25 @@ impl Hub {
         }
         let mut awaited = self.awaited();
         let sender = awaited.entry(key.clone()).or_insert_with(|| watch::Sender::new(0));
-        Some(Waiter { versions: sender.subscribe(), hub: self.clone(), key })
+        Some(Waiter { versions: sender.subscribe(), hub: self.clone(), key, gathers_until: None })
+    }
+
+    fn enter_tenant(&self, tenant: &TenantId) -> bool {
+        let mut by_tenant = self.by_tenant();
+        let places = by_tenant.entry(tenant.clone()).or_default();
+        let has_place = *places < TENANT_WAITERS_MAX;
+        *places = places.saturating_add(usize::from(has_place));
+        has_place
+    }
+
+    fn leave_tenant(&self, tenant: &TenantId) {
+        let mut by_tenant = self.by_tenant();
+        if let Some(places) = by_tenant.get_mut(tenant) {
+            *places = places.saturating_sub(1);
+            if *places == 0 {
+                by_tenant.remove(tenant);
+            }
+        }
     }
 
     /// How many wait, now and as it changes.
@@ -147,6 +174,16 @@ impl Hub {
         // Nothing panics while it is held; if it did, what it holds would still be true.
         self.0.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn by_tenant(&self) -> MutexGuard<'_, HashMap<TenantId, usize>> {
+        self.0.by_tenant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn tenant(awaited: &Awaited) -> &TenantId {
+    match awaited {
+        Awaited::Connection(tenant, _) | Awaited::Feed(tenant) => tenant,
+    }
 }
 
 async fn rest(clock: &Clock) {
@@ -160,19 +197,30 @@ pub struct Waiter {
     hub: Hub,
     key: Awaited,
     versions: watch::Receiver<i64>,
+    /// Nothing: it was not woken yet.
+    gathers_until: Option<DateTime<Utc>>,
 }
 
 impl Waiter {
     /// Waits until a version after `seen` is heard of; `false`, when the time is over before, or the
-    /// service stops.
+    /// service stops. Whoever asks again was woken in vain, and is not woken again at once.
     pub async fn newer_than(&mut self, seen: i64, clock: &Clock, until: DateTime<Utc>) -> bool {
         let stop = self.hub.0.stop.clone();
-        tokio::select! {
+        let gathers_until = self.gathers_until;
+        let news = async {
+            if let Some(gathers_until) = gathers_until {
+                clock.sleep_until(gathers_until).await;
+            }
             // Its sender lives as long as this place.
-            _ = self.versions.wait_for(|version| *version > seen) => true,
+            let _heard = self.versions.wait_for(|version| *version > seen).await.is_ok();
+        };
+        let is_woken = tokio::select! {
+            () = news => true,
             () = clock.sleep_until(until) => false,
             () = stop.cancelled() => false,
-        }
+        };
+        self.gathers_until = clock.now().checked_add_signed(GATHER);
+        is_woken
     }
 }
 
@@ -184,6 +232,7 @@ impl Drop for Waiter {
             awaited.remove(&self.key);
         }
         drop(awaited);
+        self.hub.leave_tenant(tenant(&self.key));
         self.hub.0.waiters.send_modify(|waiters| *waiters = waiters.saturating_sub(1));
     }
 }
@@ -191,20 +240,72 @@ impl Drop for Waiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
+
+    fn tenant(number: usize) -> TenantId {
+        format!("t{number}").parse().unwrap()
+    }
 
     #[test]
     fn places_are_bounded_and_come_back() {
         let hub = Hub::new(CancellationToken::new());
-        let tenant = "acme".parse().unwrap();
         let id = ConnectionId::from_parts(1, &[0; 10]);
+        let of = |nth: usize| tenant(nth / TENANT_WAITERS_MAX);
         let mut waiters: Vec<Waiter> =
-            (0..WAITERS_MAX).map(|_| hub.enter(&tenant, id).unwrap()).collect();
-        assert!(hub.enter(&tenant, id).is_none());
+            (0..WAITERS_MAX).map(|nth| hub.enter(&of(nth), id).unwrap()).collect();
+        assert!(hub.enter(&tenant(100), id).is_none());
         waiters.pop();
         assert_eq!(*hub.waiters().borrow(), WAITERS_MAX - 1);
-        waiters.push(hub.enter(&tenant, id).unwrap());
+        waiters.push(hub.enter(&tenant(100), id).unwrap());
         waiters.clear();
         assert_eq!(*hub.waiters().borrow(), 0);
-        assert!(hub.awaited().is_empty(), "who went away is forgotten");
+        assert!(
+            hub.awaited().is_empty() && hub.by_tenant().is_empty(),
+            "who went away is forgotten"
+        );
+    }
+
+    #[test]
+    fn a_tenant_has_its_part_of_the_places_whatever_it_waits_for() {
+        let hub = Hub::new(CancellationToken::new());
+        let id = ConnectionId::from_parts(1, &[0; 10]);
+        let (busy, other) = (tenant(1), tenant(2));
+        let mut waiters: Vec<Waiter> = (0..TENANT_WAITERS_MAX / 2)
+            .flat_map(|_| [hub.enter(&busy, id).unwrap(), hub.enter_feed(&busy).unwrap()])
+            .collect();
+        assert!(hub.enter(&busy, id).is_none() && hub.enter_feed(&busy).is_none());
+        assert_eq!(*hub.waiters().borrow(), TENANT_WAITERS_MAX, "who finds no place takes none");
+        assert!(hub.enter(&other, id).is_some());
+        waiters.pop();
+        assert!(hub.enter_feed(&busy).is_some());
+    }
+
+    #[test]
+    fn who_was_woken_in_vain_gathers_news_before_it_looks_again() {
+        let hub = Hub::new(CancellationToken::new());
+        let clock = Clock::manual(DateTime::UNIX_EPOCH);
+        let until = DateTime::UNIX_EPOCH + TimeDelta::seconds(60);
+        let mut waiter = hub.enter_feed(&tenant(1)).unwrap();
+        let hear = |version| hub.hear(Newer { of: Awaited::Feed(tenant(1)), version });
+        hear(1);
+        assert_eq!(
+            waiter.newer_than(0, &clock, until).now_or_never(),
+            Some(true),
+            "the first time"
+        );
+        hear(2);
+        clock.advance(TimeDelta::milliseconds(249));
+        assert_eq!(waiter.newer_than(1, &clock, until).now_or_never(), None);
+        clock.advance(TimeDelta::milliseconds(1));
+        assert_eq!(waiter.newer_than(1, &clock, until).now_or_never(), Some(true));
+        // News that come when it has gathered long enough are told at once.
+        clock.advance(TimeDelta::seconds(1));
+        assert_eq!(waiter.newer_than(2, &clock, until).now_or_never(), None);
+        hear(3);
+        assert_eq!(waiter.newer_than(2, &clock, until).now_or_never(), Some(true));
+        // It gathers no longer than it may wait.
+        let until = clock.now() + TimeDelta::milliseconds(100);
+        clock.advance(TimeDelta::milliseconds(100));
+        assert_eq!(waiter.newer_than(3, &clock, until).now_or_never(), Some(false));
     }
 }

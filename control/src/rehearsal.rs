@@ -48,13 +48,18 @@ impl Rehearsal {
         self.notifier.default_destination()
     }
 
-    /// Sends a test event as a delivery would be sent, and reports what that met. One at a time for a tenant.
+    /// Takes a place among those who try theirs out; a tenant has one.
+    pub fn enter(&self, tenant: &TenantId) -> Result<Place, NotTried> {
+        Place::take(&self.under_way, tenant).ok_or(NotTried::UnderWay)
+    }
+
+    /// Sends a test event as a delivery would be sent, and reports what that met.
     pub async fn try_out(
         &self,
-        tenant: &TenantId,
+        place: Place,
         own: Option<&Destination>,
     ) -> Result<Report, NotTried> {
-        let _place = Place::take(&self.under_way, tenant).ok_or(NotTried::UnderWay)?;
+        let tenant = &place.tenant;
         let started_at = self.clock.now();
         let event_id = self.mint.id(EventId::from_parts);
         let event = TestEvent::new(event_id, tenant.clone(), started_at);
@@ -79,7 +84,8 @@ impl Rehearsal {
 }
 
 /// A tenant's place among those that are under way, given back when it is dropped.
-struct Place {
+#[derive(Debug)]
+pub struct Place {
     places: Arc<Mutex<HashSet<TenantId>>>,
     tenant: TenantId,
 }

@@ -1,10 +1,13 @@
-//! What a receiver's answer says: when to come back, and its first bytes in a form that is safe to show.
+//! What a receiver says: when to come back, and its first bytes in a form that is safe to keep and to show.
 
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 /// How much of an answer is read and kept.
 pub const KEPT_BYTES_MAX: usize = 4096;
+
+/// How much is kept of why no answer came: it may tell what a receiver's certificate says.
+pub const DETAIL_BYTES_MAX: usize = 512;
 
 /// `Retry-After`, in seconds or as a date. A date that is over asks for no wait.
 pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
@@ -16,14 +19,14 @@ pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some(at.signed_duration_since(now).to_std().unwrap_or_default())
 }
 
-/// The first bytes as text. What could move a terminal's cursor, turn a line around or end a text in a
+/// The first bytes as text, of at most `bytes_max` bytes itself. What could move a terminal's cursor, turn a line around or end a text in a
 /// database is shown as a replacement.
-pub fn text(bytes: &[u8]) -> String {
-    let kept = bytes.get(..KEPT_BYTES_MAX).unwrap_or(bytes);
+pub fn text(bytes: &[u8], bytes_max: usize) -> String {
+    let kept = bytes.get(..bytes_max).unwrap_or(bytes);
     let mut text = String::new();
     for character in String::from_utf8_lossy(kept).chars().map(safe) {
         // A replacement is longer than what it replaces.
-        if text.len().saturating_add(character.len_utf8()) > KEPT_BYTES_MAX {
+        if text.len().saturating_add(character.len_utf8()) > bytes_max {
             break;
         }
         text.push(character);
@@ -73,6 +76,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_as_text_that_harms_nobody() {
+        let text = |bytes: &[u8]| text(bytes, KEPT_BYTES_MAX);
         assert_eq!(text(b"{\"ok\":true}\n\ttab"), "{\"ok\":true}\n\ttab");
         assert_eq!(text("gr\u{fc}\u{df}".as_bytes()), "gr\u{fc}\u{df}");
         assert_eq!(text(b"a\0b\x1b[2Jc\r\x7f"), "a\u{fffd}b\u{fffd}[2Jc\u{fffd}\u{fffd}");
@@ -82,9 +86,11 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_its_bound() {
-        assert_eq!(text(&[b'a'; 5000]).len(), KEPT_BYTES_MAX);
-        // Each of these bytes becomes three.
-        assert_eq!(text(&[0xff; 5000]).len(), KEPT_BYTES_MAX / 3 * 3);
-        assert_eq!(text("\u{fc}".repeat(5000).as_bytes()).len(), KEPT_BYTES_MAX);
+        for bytes_max in [KEPT_BYTES_MAX, DETAIL_BYTES_MAX] {
+            assert_eq!(text(&[b'a'; 5000], bytes_max).len(), bytes_max);
+            // Each of these bytes becomes three.
+            assert_eq!(text(&[0xff; 5000], bytes_max).len(), bytes_max / 3 * 3);
+            assert_eq!(text("\u{fc}".repeat(5000).as_bytes(), bytes_max).len(), bytes_max);
+        }
     }
 }

@@ -54,6 +54,7 @@ pub enum AuditAction {
     DestinationRestarted,
     RedeliveryAsked,
     DestinationSet,
+    DestinationTested,
     DestinationRemoved,
 }
 
@@ -82,6 +83,7 @@ impl AuditAction {
             Self::DestinationRestarted => "destination.restarted",
             Self::RedeliveryAsked => "delivery.redelivery_asked",
             Self::DestinationSet => "destination.set",
+            Self::DestinationTested => "destination.tested",
             Self::DestinationRemoved => "destination.removed",
         }
     }

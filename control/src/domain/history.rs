@@ -10,8 +10,9 @@ use contract::id::{ConnectionId, DeliveryId, TenantId};
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
 
-/// How many tries of a delivery are shown, the last ones. A receiver has no more; faults of ours may make more.
-pub const ATTEMPTS_MAX: i64 = 20;
+/// How many tries of a delivery are shown, the last ones. With each comes up to 4.5 KiB of a receiver's words,
+/// twice that as JSON, so that the longest page has less than 10 MB.
+pub const ATTEMPTS_MAX: i64 = 5;
 
 /// A page of a connection's deliveries, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -75,7 +75,7 @@ struct Shown {
     /// How many tries the receiver had; those that failed by a fault of ours are not among them.
     tries: i32,
     our_faults: i32,
-    /// The last twenty, in order.
+    /// The last five, in order.
     attempts: Vec<Attempt>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
         notification::EventType,
         rehearsal::Report,
     },
-    store::{As, PutDestination, Removal},
+    store::{As, DestinationTested, PutDestination, Removal},
 };
 use axum::{
     Json,
@@ -184,10 +184,9 @@ pub(super) async fn put(
     let new = request.check(&state.egress)?;
     let sealer = state.sealer.as_ref().ok_or(ApiError::NoOwnDestinations)?;
     let known = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
-    let made = match (&new.secrets, &known) {
-        (None, None) => Some(Secrets::generate(state.mint.bytes())),
-        _ => None,
-    };
+    // Who replaces none replaces no secrets either, even if one is removed only while he asks.
+    let has_none = known.is_none() || new.version == Some(0);
+    let made = (new.secrets.is_none() && has_none).then(|| Secrets::generate(state.mint.bytes()));
     let sealed = new.secrets.as_ref().or(made.as_ref()).map(|secrets| {
         sealer.seal(&secrets.expose().join("\n"), &owner(&caller.tenant), state.mint.bytes())
     });
@@ -198,7 +197,8 @@ pub(super) async fn put(
         tenant: &caller.tenant,
         new: &new,
         secrets,
-        replaces: new.version.or(stays),
+        // Of two who make the first secret at once, only one may be told that his signs.
+        replaces: new.version.or(stays).or(made.as_ref().map(|_made| 0)),
         actor: Actor::Principal(caller.principal),
         request_id: caller.request_id,
         at: state.clock.now(),
@@ -256,5 +256,16 @@ pub(super) async fn test(
     caller.may(Action::Notify, &tenant)?;
     let Nothing {} = object::optional(&body)?;
     let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
-    Ok(Json(state.rehearsal.try_out(&caller.tenant, own.as_ref()).await?))
+    let place = state.rehearsal.enter(&caller.tenant)?;
+    let url = own.as_ref().map_or_else(|| state.rehearsal.default_destination(), |own| &own.url);
+    let tested = DestinationTested {
+        tenant: &caller.tenant,
+        url,
+        actor: Actor::Principal(caller.principal),
+        request_id: caller.request_id,
+        at: state.clock.now(),
+    };
+    // Before it is sent: nothing goes to a receiver that the trail does not know of.
+    state.store.note_test(tested).await?;
+    Ok(Json(state.rehearsal.try_out(place, own.as_ref()).await?))
 }

@@ -176,6 +176,13 @@ impl tower::Service<Uri> for Connector {
 
     fn call(&mut self, _asked_for: Uri) -> Self::Future {
         let way = Arc::clone(&self.0);
-        Box::pin(async move { way.open().await.map(TokioIo::new) })
+        // A request that finds another connection goes on without this one, which is then finished behind its
+        // back and without its bound.
+        Box::pin(async move {
+            match timeout(way.limits.total, way.open()).await {
+                Ok(opened) => opened.map(TokioIo::new),
+                Err(_elapsed) => Err(Failed::timeout()),
+            }
+        })
     }
 }

@@ -10,7 +10,7 @@ mod trust;
 use crate::{
     config::NotificationConfig,
     domain::{
-        answer::{self, KEPT_BYTES_MAX},
+        answer::{self, DETAIL_BYTES_MAX, KEPT_BYTES_MAX},
         destination::Destination,
         outcome::{NoAnswer, Outcome},
         signing::{self, SigningSecret, header},
@@ -68,7 +68,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     pub outcome: Outcome,
-    /// Why no answer came, in words for people.
+    /// Why no answer came, in words for people, cut and made safe to show as `answer` is.
     pub detail: Option<String>,
     /// The first bytes of the answer's body, in a form that is safe to show.
     pub answer: Option<String>,
@@ -194,12 +194,15 @@ impl Sent {
         } else {
             Outcome::Refused { status, retry_after }
         };
-        let answer = Some(answer::text(&body)).filter(|text| !text.is_empty());
+        let answer = Some(answer::text(&body, KEPT_BYTES_MAX)).filter(|text| !text.is_empty());
         Self { outcome, detail: None, answer }
     }
 
+    /// What is said may hold words of the receiver's: a certificate has as many names as it likes, and any
+    /// bytes in them.
     fn failed(failed: Failed) -> Self {
-        Self { outcome: Outcome::NoAnswer(failed.why), detail: Some(failed.said), answer: None }
+        let detail = Some(answer::text(failed.said.as_bytes(), DETAIL_BYTES_MAX));
+        Self { outcome: Outcome::NoAnswer(failed.why), detail, answer: None }
     }
 }
 

@@ -1,8 +1,18 @@
-//! Looks names up: as the host does, on threads of their own, and a few at a time.
+//! Looks names up: as the host does, on threads of their own, a few at a time and each once.
 
+use super::SEND_TIMEOUT;
 use dns_lookup::{LookupError, LookupErrorKind};
-use std::{fmt, net::IpAddr, sync::Arc};
-use tokio::sync::Semaphore;
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{sync::Semaphore, time::timeout};
 
 /// A resolver that hangs holds a thread for as long as it likes.
 const AT_ONCE: usize = 32;
@@ -18,16 +28,17 @@ pub enum Unresolved {
     Limits(String),
 }
 
-type Table = dyn Fn(&str) -> Result<Vec<IpAddr>, Unresolved> + Send + Sync;
+type Answer = Result<Vec<IpAddr>, Unresolved>;
+
+type Asking = Shared<BoxFuture<'static, Answer>>;
 
 /// Says where names lead.
 #[derive(Clone)]
-pub struct Resolver(Source);
-
-#[derive(Clone)]
-enum Source {
-    System(Arc<Semaphore>),
-    Table(Arc<Table>),
+pub struct Resolver {
+    ask: Arc<dyn Fn(&str) -> Answer + Send + Sync>,
+    places: Arc<Semaphore>,
+    /// What is being asked at this moment.
+    under_way: Arc<Mutex<HashMap<String, Asking>>>,
 }
 
 impl fmt::Debug for Resolver {
@@ -39,33 +50,59 @@ impl fmt::Debug for Resolver {
 impl Resolver {
     /// The host's: `/etc/hosts`, `/etc/resolv.conf` and whatever else it is set up to ask.
     pub fn system() -> Self {
-        Self(Source::System(Arc::new(Semaphore::new(AT_ONCE))))
+        Self::table(|name| {
+            dns_lookup::lookup_host(name).map(Iterator::collect).map_err(|error| judge(&error))
+        })
     }
 
-    /// One that answers as it is told; for tests.
-    pub fn table(
-        table: impl Fn(&str) -> Result<Vec<IpAddr>, Unresolved> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Source::Table(Arc::new(table)))
+    /// One that answers as it is told.
+    pub fn table(table: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { ask: Arc::new(table), places, under_way: Arc::default() }
     }
 
-    pub(super) async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
-        let trouble = |error: &dyn fmt::Display| Unresolved::Trouble(error.to_string());
-        match &self.0 {
-            Source::Table(table) => table(name),
-            Source::System(places) => {
-                let place = Arc::clone(places).acquire_owned().await;
-                let place = place.map_err(|closed| trouble(&closed))?;
-                let name = name.to_owned();
-                let asking = tokio::task::spawn_blocking(move || {
-                    // Held until the thread is free, even if nobody waits for its answer any more.
-                    let _place = place;
-                    dns_lookup::lookup_host(&name).map(Iterator::collect)
-                });
-                asking.await.map_err(|error| trouble(&error))?.map_err(|error| judge(&error))
-            }
-        }
+    /// A name that is being looked up is not looked up again: who asks for it shares the answer, so that a zone
+    /// of which nobody says anything has one thread and not all.
+    pub(super) async fn look_up(&self, name: &str) -> Answer {
+        let asking = {
+            let mut under_way = self.under_way();
+            let asking = under_way.entry(name.to_owned());
+            asking.or_insert_with(|| self.begin(name.to_owned())).clone()
+        };
+        asking.await
     }
+
+    /// On a task of its own, because it goes on when nobody waits for it any more.
+    fn begin(&self, name: String) -> Asking {
+        let resolver = self.clone();
+        let asking = tokio::spawn(async move {
+            let answer = resolver.ask(name.clone()).await;
+            resolver.under_way().remove(&name);
+            answer
+        });
+        asking.map(|ended| ended.unwrap_or_else(|error| Err(trouble(&error)))).boxed().shared()
+    }
+
+    async fn ask(&self, name: String) -> Answer {
+        let place = timeout(SEND_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
+        let place =
+            place.map_err(|elapsed| trouble(&elapsed))?.map_err(|closed| trouble(&closed))?;
+        let ask = Arc::clone(&self.ask);
+        let asking = tokio::task::spawn_blocking(move || {
+            // Held until the thread is free.
+            let _place = place;
+            ask(&name)
+        });
+        asking.await.unwrap_or_else(|error| Err(trouble(&error)))
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<String, Asking>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn trouble(error: &dyn fmt::Display) -> Unresolved {
+    Unresolved::Trouble(error.to_string())
 }
 
 fn judge(error: &LookupError) -> Unresolved {
@@ -88,6 +125,7 @@ fn judge(error: &LookupError) -> Unresolved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn only_who_knows_says_that_there_is_no_such_name() {
@@ -102,5 +140,37 @@ mod tests {
     async fn the_system_knows_its_own_name() {
         let addresses = Resolver::system().look_up("localhost").await.unwrap();
         assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_answers_for_has_one_thread_and_the_others_are_answered() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (released, asked) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&asked);
+        let resolver = Resolver::table(move |name| {
+            if name != "silent.example" {
+                return Err(Unresolved::NoSuchName);
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            released.lock().unwrap().recv().unwrap();
+            Ok(vec![IpAddr::from([192, 0, 2, 1])])
+        });
+        let mut waiting: Vec<_> =
+            (0..AT_ONCE).map(|_| Box::pin(resolver.look_up("silent.example"))).collect();
+        for waiting in &mut waiting {
+            assert!(futures::poll!(waiting).is_pending());
+        }
+        assert_eq!(resolver.look_up("other.example").await, Err(Unresolved::NoSuchName));
+        // Who goes away changes nothing for those who stay.
+        waiting.pop();
+        release.send(()).unwrap();
+        for answer in futures::future::join_all(waiting).await {
+            assert_eq!(answer, Ok(vec![IpAddr::from([192, 0, 2, 1])]));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        // An answer is for those who waited, and not kept.
+        release.send(()).unwrap();
+        assert!(resolver.look_up("silent.example").await.is_ok());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 }

@@ -3,12 +3,13 @@
 use super::{As, Store, StoreError, audit::AuditLine};
 use crate::domain::{
     audit::{Actor, AuditAction},
-    destination::{Destination, NewDestination},
+    destination::{Destination, NewDestination, changed, shown},
     notification::EventType,
 };
 use chrono::{DateTime, Utc};
 use contract::id::TenantId;
 use std::collections::HashMap;
+use url::Url;
 
 /// A destination that a tenant puts in the place of what it had.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ pub struct PutDestination<'a> {
 #[derive(Debug)]
 pub struct Removal<'a> {
     pub tenant: &'a TenantId,
+    pub actor: Actor,
+    pub request_id: Option<String>,
+    pub at: DateTime<Utc>,
+}
+
+/// Who tries a tenant's destination out, and when.
+#[derive(Debug)]
+pub struct DestinationTested<'a> {
+    pub tenant: &'a TenantId,
+    pub url: &'a Url,
     pub actor: Actor,
     pub request_id: Option<String>,
     pub at: DateTime<Utc>,
@@ -109,6 +120,13 @@ impl Store {
             .as_ref()
             .map(|types| types.iter().copied().map(EventType::as_str).collect::<Vec<&str>>());
         let mut tx = self.begin(As::Tenant(tenant)).await?;
+        let before: Option<Row> = sqlx::query_as(
+            "SELECT * FROM destinations WHERE tenant_id = $1 AND url IS NOT NULL FOR UPDATE",
+        )
+        .bind(tenant.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let before = before.map(Row::read).transpose()?;
         let row: Option<Row> = sqlx::query_as(
             "INSERT INTO destinations AS kept (tenant_id, version, url, event_types, return_origins, ca, server_name,
                  secrets, updated_at)
@@ -140,15 +158,26 @@ impl Store {
             request_id: request_id.clone(),
             at,
         };
-        let has_new_secrets = secrets.is_some();
         let detail = serde_json::json!({
-            "version": row.version, "url": row.url, "newSecrets": has_new_secrets
+            "version": row.version, "url": shown(&new.url), "eventTypes": row.event_types,
+            "changed": changed(before.as_ref(), new, secrets.is_some()),
         });
         self.write_audit(&mut tx, line, detail).await?;
         // Whoever puts it again believes that it works by now.
         self.restart(&mut tx, tenant, (&actor, request_id), at).await?;
         tx.commit().await?;
         row.read().map(Some)
+    }
+
+    /// Notes that a tenant's destination is tried out.
+    pub async fn note_test(&self, tested: DestinationTested<'_>) -> Result<(), StoreError> {
+        let DestinationTested { tenant, url, actor, request_id, at } = tested;
+        let mut tx = self.begin(As::Tenant(tenant)).await?;
+        let (action, connection) = (AuditAction::DestinationTested, None);
+        let line = AuditLine { tenant, connection, actor: &actor, action, request_id, at };
+        self.write_audit(&mut tx, line, serde_json::json!({ "url": shown(url) })).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Removes a tenant's own destination; `false`, if it has none.

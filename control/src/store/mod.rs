@@ -41,7 +41,7 @@ pub use connections::NewConnection;
 pub use deliveries::{
     AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
 };
-pub use destinations::{PutDestination, Removal};
+pub use destinations::{DestinationTested, PutDestination, Removal};
 pub use feed::FeedPage;
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};

@@ -2,8 +2,10 @@
 
 use crate::{
     sending::{claim, finished},
-    support::TestApp,
+    support::{TestApp, caller},
 };
+use axum::body::Body;
+use contract::action::Action;
 use control::{domain::outcome::Outcome, store::Recorded};
 use serde_json::json;
 use sqlx::PgPool;
@@ -143,5 +145,28 @@ async fn workers_that_die_use_up_no_try(pool: PgPool) {
     app.advance(2160);
     app.outbox.run_once().await.unwrap();
     assert_eq!(app.notified_types(), ["connection.activated"]);
+    app.finish().await;
+}
+
+/// A page of deliveries is bounded by the tries that it shows of each.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn the_last_five_tries_of_a_delivery_are_shown(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.receiver_answers(&[500; 6]);
+    let (started, _) = app.activate().await;
+    for _ in 0..6 {
+        app.advance(24 * 60 * 60);
+        app.outbox.run_once().await.unwrap();
+    }
+    let path = format!(
+        "/tenants/acme/connections/{}/deliveries",
+        started["connectionId"].as_str().unwrap()
+    );
+    let vouched = caller("acme", Action::Notify);
+    let shown = app.send("GET", &path, &vouched, Body::empty()).await.json();
+    let delivery = &shown["deliveries"][0];
+    let tries = delivery["attempts"].as_array().unwrap().iter();
+    let tries: Vec<i64> = tries.map(|it| it["try"].as_i64().unwrap()).collect();
+    assert_eq!((&delivery["tries"], tries), (&json!(7), vec![3, 4, 5, 6, 7]));
     app.finish().await;
 }

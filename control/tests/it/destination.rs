@@ -12,7 +12,10 @@ use axum::{
 use contract::action::Action;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use url::Url;
 
 pub async fn call(app: &TestApp, tenant: &str, method: Method, body: &Value) -> Answer {
@@ -84,12 +87,12 @@ async fn a_secret_is_made_shown_once_and_kept_sealed(pool: PgPool) {
     .await
     .unwrap();
     let actor = "spiffe://acme.example/app".to_owned();
-    let line = |version: i64, url: &str, new: bool| {
-        let detail = json!({"version": version, "url": url, "newSecrets": new});
-        ("destination.set".to_owned(), actor.clone(), detail)
-    };
-    let first = line(1, "https://app.example/hooks", true);
-    assert_eq!(trail, [first, line(2, "https://app.example/other", false)]);
+    let line = |detail: Value| ("destination.set".to_owned(), actor.clone(), detail);
+    let first = json!({"version": 1, "url": "https://app.example/hooks", "eventTypes": ["connection.deleted"],
+        "changed": ["url", "eventTypes", "returnOrigins", "serverName", "secrets"]});
+    let second = json!({"version": 2, "url": "https://app.example/other", "eventTypes": null,
+        "changed": ["url", "eventTypes", "returnOrigins", "serverName"]});
+    assert_eq!(trail, [line(first), line(second)]);
     app.finish().await;
 }
 
@@ -179,6 +182,9 @@ async fn a_browser_comes_back_to_an_origin_of_its_tenant_or_of_the_operator(pool
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
     let app = TestApp::start(pool).await;
+    let names = ["ca.example".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (ca, ca_key) = (made.cert, made.signing_key.serialize_pem());
     for (body, words) in [
         (json!({}), "url"),
         (json!({"url": "http://app.example/"}), "https://"),
@@ -188,6 +194,10 @@ async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
         (json!({"url": "https://app.example/", "eventTypes": ["all"]}), "connection.activated, "),
         (json!({"url": "https://app.example/", "returnOrigins": ["http://a.example"]}), "origins"),
         (json!({"url": "https://app.example/", "ca": "none"}), "PEM"),
+        (
+            json!({"url": "https://app.example/", "ca": format!("{}{}", ca.pem(), ca_key)}),
+            "private key",
+        ),
         (json!({"url": "https://app.example/", "secrets": ["short"]}), "whsec_"),
         (json!({"url": "https://app.example/", "secret": "whsec_"}), "unknown field"),
         (json!({"url": "https://app.example/", "version": -1}), "version"),
@@ -274,5 +284,83 @@ async fn a_destination_is_its_tenants_alone_and_for_those_who_may_notify(pool: P
         }
     }
     assert_eq!(get(&app, "acme").await["url"], "https://app.example/");
+    app.finish().await;
+}
+
+/// Whoever sends a whole bundle is told what of it is used.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn of_a_ca_the_certificates_are_kept_and_nothing_around_them(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let pem = || rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem();
+    let certificates = [pem(), pem()].map(|pem| pem.replace("\r\n", "\n"));
+    let [first, second] = &certificates;
+    let bundle = format!("# ours\0 \x1b[2J\n{first}the second\r\n{second}\0");
+    let shown = put(&app, json!({"url": "https://app.example/", "ca": bundle})).await;
+    assert_eq!(shown["ca"], certificates.concat());
+    assert_eq!(get(&app, "acme").await["ca"], certificates.concat());
+    app.finish().await;
+}
+
+/// Both saw that there was no destination, and each made a secret.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn of_two_first_ones_at_once_one_is_put_and_its_secret_signs(pool: PgPool) {
+    let (app, own, url) = with_own_receiver(pool).await;
+    let body = json!({ "url": url });
+    let put = || call(&app, "acme", Method::PUT, &body);
+    let (one, other) = tokio::join!(put(), put());
+    let secrets: Vec<Value> =
+        [one, other].iter().map(|it| it.json()["secrets"][0].clone()).collect();
+    let told: Vec<&Value> = secrets.iter().filter(|secret| secret.is_string()).collect();
+    assert_eq!(told.len(), 1, "{secrets:?}");
+    own.lock().unwrap().secret = told[0].as_str().map(str::to_owned);
+    app.activate().await;
+    assert_eq!(types(&own), ["connection.activated"]);
+    app.finish().await;
+}
+
+/// It was there when it was looked for, and is gone when it is written.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn who_puts_a_first_one_while_another_is_removed_is_told_its_secret(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    put(&app, json!({"url": "https://app.example/"})).await;
+    let mut removal = app.pool.begin().await.unwrap();
+    let remove = "UPDATE destinations SET version = 2, url = NULL, secrets = NULL";
+    sqlx::query(remove).execute(&mut *removal).await.unwrap();
+    let body = json!({"url": "https://app.example/", "version": 0});
+    let waits = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while app.count(waiting).await == 0 {}
+        removal.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(call(&app, "acme", Method::PUT, &body), waits) };
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let shown = answer.json();
+    assert!(shown["secrets"][0].is_string() && shown["version"] == 3, "{shown}");
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn the_trail_says_what_of_a_destination_changed_and_no_secret_of_it(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let detail = async |body: Value| -> Value {
+        put(&app, body).await;
+        let last = "SELECT detail FROM audit_events ORDER BY (detail->>'version')::bigint DESC";
+        sqlx::query_scalar(last).fetch_one(&app.pool).await.unwrap()
+    };
+    let first = detail(json!({"url": "https://app.example/hooks?token=one"})).await;
+    let url = "https://app.example/hooks";
+    let expected =
+        json!({"version": 1, "url": url, "eventTypes": null, "changed": ["url", "secrets"]});
+    assert_eq!(first, expected);
+    let types = json!(["connection.deleted", "connection.activated"]);
+    let second = detail(json!({"url": "https://app.example/hooks?token=two", "eventTypes": types}));
+    let (second, types) = (second.await, json!(["connection.activated", "connection.deleted"]));
+    let expected =
+        json!({"version": 2, "url": url, "eventTypes": types, "changed": ["url", "eventTypes"]});
+    assert_eq!(second, expected);
+    let same = detail(json!({"url": "https://app.example/hooks?token=two", "eventTypes": types}));
+    assert_eq!(same.await["changed"], json!([]));
     app.finish().await;
 }

@@ -3,7 +3,7 @@
 use crate::support::{Answer, TestApp, caller};
 use axum::{body::Body, http::StatusCode};
 use contract::{action::Action, id::TenantId};
-use control::hub::WAITERS_MAX;
+use control::hub::TENANT_WAITERS_MAX;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::time::Duration;
@@ -247,7 +247,8 @@ async fn a_wait_that_is_over_or_has_no_place_leaves_the_cursor_as_it_was(pool: P
     app.advance(1);
     assert_eq!(waiting.await, end);
     let acme: TenantId = "acme".parse().unwrap();
-    let taken: Vec<_> = (0..WAITERS_MAX).map(|_| app.hub.enter_feed(&acme).unwrap()).collect();
+    let taken: Vec<_> =
+        (0..TENANT_WAITERS_MAX).map(|_| app.hub.enter_feed(&acme).unwrap()).collect();
     let full = ask(&app, "acme", &query).await;
     assert_eq!((full.status.as_u16(), full.code().as_str()), (503, "too_many_wait"));
     drop(taken);

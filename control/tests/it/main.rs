@@ -42,6 +42,7 @@ mod sealing;
 mod sending;
 mod setup;
 mod sockets;
+mod stalled;
 mod start;
 mod support;
 mod tenants;

@@ -121,7 +121,40 @@ async fn a_tenant_has_one_test_under_way(pool: PgPool) {
         (Some("timeout"), "test_under_way")
     );
     assert!(sent_away.headers.contains_key("retry-after"));
+    let tests = "SELECT count(*) FROM audit_events WHERE action = 'destination.tested'";
+    assert_eq!(app.count(tests).await, 1, "who was sent away tested nothing");
     // Its place is free again.
     assert_eq!(test(&app, "").await.status, StatusCode::OK);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn the_trail_says_who_tried_which_destination_out(pool: PgPool) {
+    let (app, own, url) = with_own_receiver(pool).await;
+    let answer = test(&app, "").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    app.advance(1);
+    let body = json!({"url": format!("{url}?token=one")});
+    let shown = call(&app, "acme", Method::PUT, &body).await.json();
+    own.lock().unwrap().secret = shown["secrets"][0].as_str().map(str::to_owned);
+    assert_eq!(test(&app, "").await.status, StatusCode::OK);
+    let lines: Vec<(String, Option<String>, Value)> = sqlx::query_as(
+        "SELECT actor, request_id, detail FROM audit_events WHERE action = 'destination.tested'
+         ORDER BY at",
+    )
+    .fetch_all(&app.pool)
+    .await
+    .unwrap();
+    let line = |url: &Value| {
+        let actor = "spiffe://acme.example/app".to_owned();
+        (actor, Some("r-1".to_owned()), json!({ "url": url }))
+    };
+    assert_eq!(lines, [line(&answer.json()["url"]), line(&json!(url))]);
+    // Who may not test leaves no line.
+    let path = "/tenants/acme/destination/test";
+    let refused = app.send("POST", path, &caller("acme", Action::Read), Body::empty()).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let tests = "SELECT count(*) FROM audit_events WHERE action = 'destination.tested'";
+    assert_eq!(app.count(tests).await, 2);
     app.finish().await;
 }

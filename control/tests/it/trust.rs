@@ -9,7 +9,7 @@ use control::{
     notifier::{Resolver, Sent},
     tls::{Look, Watched},
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub struct Ca(pub CertifiedIssuer<'static, KeyPair>);
 
 fn params(name: &str, from: i64, until: i64) -> CertificateParams {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -42,31 +42,35 @@ fn params(name: &str, from: i64, until: i64) -> CertificateParams {
 }
 
 impl Ca {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let mut params = params(name, -10, 80);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// PEM of a certificate, and of its key.
-    fn leaf(&self, name: &str, from: i64, until: i64) -> (String, String) {
+    pub fn leaf(&self, name: &str, from: i64, until: i64) -> (String, String) {
+        self.sign(params(name, from, until))
+    }
+
+    fn sign(&self, params: CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let leaf = params(name, from, until).signed_by(&key, &self.0).unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap();
         (leaf.pem(), key.serialize_pem())
     }
 }
 
 /// What a receiver is, and whom it wants to see.
-struct Serves<'a> {
-    leaf: (String, String),
-    callers_of: Option<&'a Ca>,
-    versions: &'static [&'static SupportedProtocolVersion],
+pub struct Serves<'a> {
+    pub leaf: (String, String),
+    pub callers_of: Option<&'a Ca>,
+    pub versions: &'static [&'static SupportedProtocolVersion],
 }
 
 /// The certificates of those who called, the newest last; 0 bytes for none.
 type Callers = Arc<Mutex<Vec<Vec<u8>>>>;
 
-async fn serve(serves: Serves<'_>) -> (u16, Callers) {
+pub fn acceptor(serves: Serves<'_>) -> TlsAcceptor {
     let Serves { leaf: (certificate, key), callers_of, versions } = serves;
     let config = ServerConfig::builder_with_protocol_versions(versions);
     let config = match callers_of {
@@ -82,7 +86,11 @@ async fn serve(serves: Serves<'_>) -> (u16, Callers) {
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let config = config.with_single_cert(chain, key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve(serves: Serves<'_>) -> (u16, Callers) {
+    let acceptor = acceptor(serves);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let callers = Callers::default();
@@ -109,9 +117,9 @@ async fn serve(serves: Serves<'_>) -> (u16, Callers) {
     (port, callers)
 }
 
-const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
+pub const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
 
-fn loopback() -> Resolver {
+pub fn loopback() -> Resolver {
     Resolver::table(|_name| Ok(vec![IpAddr::from([127, 0, 0, 1])]))
 }
 
@@ -146,6 +154,21 @@ async fn a_receiver_is_believed_for_its_name_its_time_and_its_ca() {
     assert_eq!(sent_to(expired, Some(&ca), None).await.outcome, refused, "an expired certificate");
     let early = ca.leaf("receiver.example", 1, 30);
     assert_eq!(sent_to(early, Some(&ca), None).await.outcome, refused, "one of tomorrow");
+}
+
+/// What is wrong with a certificate is told with the names that it has, and those are the receiver's words.
+#[tokio::test]
+async fn what_a_wrong_certificate_says_is_kept_short_and_harms_nobody() {
+    let ca = Ca::new("ca.example");
+    let mut params = params("other.example", -1, 30);
+    let name = |text: String| SanType::DnsName(text.try_into().unwrap());
+    params.subject_alt_names.push(name("a\0b\x1b[2Jc.example".to_owned()));
+    params.subject_alt_names.extend((0..1000).map(|nth| name(format!("name-{nth}.example"))));
+    let sent = sent_to(ca.sign(params), Some(&ca), None).await;
+    assert_eq!(sent.outcome, Outcome::NoAnswer(NoAnswer::Handshake));
+    let detail = sent.detail.unwrap();
+    assert!(detail.contains("other.example") && !detail.contains(char::is_control), "{detail:?}");
+    assert!(detail.len() <= 512, "{} bytes", detail.len());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::support::{Answer, TestApp, caller};
 use axum::http::StatusCode;
 use chrono::TimeDelta;
 use contract::{action::Action, id::TenantId};
-use control::hub::WAITERS_MAX;
+use control::hub::TENANT_WAITERS_MAX;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -202,11 +202,20 @@ async fn a_connection_that_is_closed_ends_the_wait_of_its_caller(pool: PgPool) {
 async fn a_hundred_wait_and_the_database_is_free(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let started = app.start_connection().await;
+    let body = json!({"sub": "user-1", "provider": "github"});
+    let theirs = app.call("rival", "POST", "/connections", &body).await.json();
     let running = listen(&app).await;
-    let waiting = in_time(join_all((0..100).map(|_| wait(&app, &started, "wait=60"))));
+    let query = |started: &Value| format!("{}?wait=60", path(started));
+    let (ours, others) = (query(&started), query(&theirs));
+    let wait = async |nth: usize| {
+        let (tenant, path) = if nth < 50 { ("acme", &ours) } else { ("rival", &others) };
+        app.call(tenant, "GET", path, &Value::Null).await
+    };
+    let waiting = in_time(join_all((0..100).map(wait)));
     let (answers, ()) = tokio::join!(waiting, async {
         waiters(&app, 100).await;
         delete(&app, &started).await;
+        app.call("rival", "DELETE", &path(&theirs), &Value::Null).await;
     });
     assert!(answers.iter().all(|answer| answer.json()["version"] == 2));
     stop(&app, running).await;
@@ -220,13 +229,24 @@ async fn who_finds_no_place_to_wait_is_told_when_to_come_back(pool: PgPool) {
     let (started, _) = app.activate().await;
     let acme: TenantId = "acme".parse().unwrap();
     let id = started["connectionId"].as_str().unwrap().parse().unwrap();
-    let taken: Vec<_> = (0..WAITERS_MAX).map(|_| app.hub.enter(&acme, id).unwrap()).collect();
+    let taken: Vec<_> =
+        (0..TENANT_WAITERS_MAX).map(|_| app.hub.enter(&acme, id).unwrap()).collect();
     let full = wait(&app, &started, "wait=30").await;
     assert_eq!(
         (full.status, full.code().as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, "too_many_wait")
     );
     assert_eq!(full.headers["retry-after"], "3");
+    // The others have places.
+    let body = json!({"sub": "user-1", "provider": "github"});
+    let theirs = app.call("rival", "POST", "/connections", &body).await.json();
+    let others = format!("{}?wait=30", path(&theirs));
+    let mut waiting = Box::pin(app.call("rival", "GET", &others, &Value::Null));
+    tokio::select! {
+        _ = &mut waiting => panic!("it did not wait"),
+        () = waiters(&app, TENANT_WAITERS_MAX + 1) => {}
+    }
+    drop(waiting);
     // Who needs not wait needs no place.
     assert_eq!(wait(&app, &started, "wait=30&version=1").await.status, StatusCode::OK);
     assert_eq!(wait(&app, &started, "").await.status, StatusCode::OK);

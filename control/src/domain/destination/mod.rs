@@ -6,6 +6,7 @@ use super::{
     returning::read_origin,
     signing::{SigningSecret, new_secret},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use contract::id::TenantId;
 use rustls::{
@@ -123,6 +124,10 @@ pub enum BadDestination {
     ReturnOrigins,
     #[error("ca must be PEM of 1 to 8 certificates, of at most {CA_BYTES_MAX} bytes")]
     Ca,
+    #[error(
+        "ca holds a private key: send certificates alone, and replace the key, for it was shown to others"
+    )]
+    CaKey,
     #[error("serverName must be a DNS name or an IP address, and the url https")]
     ServerName,
     #[error(
@@ -147,7 +152,7 @@ impl DestinationRequest {
             url,
             event_types: self.event_types.map(|types| check_types(&types)).transpose()?,
             return_origins: self.return_origins.map(|it| check_origins(&it)).transpose()?,
-            ca: self.ca.map(|pem| roots(&pem).map(|_roots| pem)).transpose()?,
+            ca: self.ca.map(|pem| check_ca(&pem)).transpose()?,
             server_name: server_name.transpose()?,
             secrets: self.secrets.map(Secrets::read).transpose()?,
             version: self.version.map(check_version).transpose()?,
@@ -222,6 +227,67 @@ fn check_origins(origins: &[String]) -> Result<Vec<String>, BadDestination> {
     };
     let read: Option<Vec<String>> = origins.iter().map(read).collect();
     read.filter(|origins| origins.len() <= ORIGINS_MAX).ok_or(BadDestination::ReturnOrigins)
+}
+
+/// The certificates of a CA, written anew. What stands around them is not kept, for it may be anything.
+fn check_ca(pem: &str) -> Result<String, BadDestination> {
+    if pem.contains("PRIVATE KEY-----") {
+        return Err(BadDestination::CaKey);
+    }
+    roots(pem)?;
+    let written: Result<String, _> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|certificate| certificate.map(|certificate| write_pem(&certificate)))
+        .collect();
+    // Short lines make it longer than it was, if it was written in one.
+    let written = written.ok().filter(|written| written.len() <= CA_BYTES_MAX);
+    written.ok_or(BadDestination::Ca)
+}
+
+fn write_pem(der: &[u8]) -> String {
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for (nth, letter) in STANDARD.encode(der).chars().enumerate() {
+        if nth > 0 && nth.is_multiple_of(64) {
+            pem.push('\n');
+        }
+        pem.push(letter);
+    }
+    pem.push_str("\n-----END CERTIFICATE-----\n");
+    pem
+}
+
+/// Which members of a destination a new one changes, by name.
+pub fn changed(
+    before: Option<&Destination>,
+    after: &NewDestination,
+    has_new_secrets: bool,
+) -> Vec<&'static str> {
+    let types = |types: &BTreeSet<EventType>| {
+        types.iter().map(|it| it.as_str().to_owned()).collect::<BTreeSet<String>>()
+    };
+    let known = before.and_then(|before| before.event_types.as_ref());
+    let known = known.map(|types| types.iter().cloned().collect::<BTreeSet<String>>());
+    let origins = before.and_then(|before| before.return_origins.as_ref());
+    let ca = before.and_then(|before| before.ca.as_ref());
+    let server_name = before.and_then(|before| before.server_name.as_ref());
+    let members = [
+        ("url", before.map(|before| &before.url) != Some(&after.url)),
+        ("eventTypes", known != after.event_types.as_ref().map(types)),
+        ("returnOrigins", origins != after.return_origins.as_ref()),
+        ("ca", ca != after.ca.as_ref()),
+        ("serverName", server_name != after.server_name.as_ref()),
+        ("secrets", has_new_secrets),
+    ];
+    members.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name)).collect()
+}
+
+/// An address as the trail tells it: without its query, where receivers like to have a token.
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Where an address can have neither, it has neither.
+    let _has_no_user = url.set_username("").and_then(|()| url.set_password(None)).is_err();
+    url.into()
 }
 
 /// The roots in a destination's own CA.

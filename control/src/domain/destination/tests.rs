@@ -145,6 +145,11 @@ fn a_ca_and_a_name_are_what_tls_can_use() {
     let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem();
     check("ca", json!(ca), Ok(()));
     check("ca", json!(ca.repeat(9)), Err(BadDestination::Ca));
+    for kind in ["", "RSA ", "EC ", "ENCRYPTED "] {
+        let key =
+            format!("-----BEGIN {kind}PRIVATE KEY-----\nAAAA\n-----END {kind}PRIVATE KEY-----\n");
+        check("ca", json!(format!("{ca}{key}")), Err(BadDestination::CaKey));
+    }
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for pem in ["", "no pem", broken, &format!("{ca}{broken}"), &"a".repeat(20_000)] {
         check("ca", json!(pem), Err(BadDestination::Ca));
@@ -186,4 +191,33 @@ fn a_version_that_none_can_have_is_refused() {
 fn unknown_fields_are_refused() {
     let body = json!({"url": "https://app.example/", "redirect": true});
     assert!(serde_json::from_value::<DestinationRequest>(body).is_err());
+}
+
+#[test]
+fn a_ca_that_grows_when_it_is_written_anew_has_the_same_bound() {
+    let one_line = |pem: &str| {
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+    };
+    let with_names = |count: usize| {
+        let names: Vec<String> =
+            (0..count).map(|nth| format!("a-long-name-{nth:04}.example")).collect();
+        rcgen::generate_simple_self_signed(names).unwrap().cert.pem().replace("\r\n", "\n")
+    };
+    let fits = with_names(300);
+    assert_eq!(check_ca(&one_line(&fits)), Ok(fits));
+    let too_long = (301..1000).map(with_names).find(|pem| pem.len() > 16 * 1024).unwrap();
+    let as_written = one_line(&too_long);
+    assert!(as_written.len() <= 16 * 1024, "it fits as it comes");
+    assert_eq!(check_ca(&as_written), Err(BadDestination::Ca));
+}
+
+#[test]
+fn the_trail_is_told_an_address_without_its_secrets() {
+    for (url, expected) in [
+        ("https://app.example/hooks?token=1", "https://app.example/hooks"),
+        ("https://user:password@app.example:8443/#a", "https://app.example:8443/"),
+    ] {
+        assert_eq!(shown(&url.parse().unwrap()), expected);
+    }
 }
