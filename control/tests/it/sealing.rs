@@ -278,7 +278,7 @@ async fn of_a_backlog_one_batch_is_read_at_a_time(pool: PgPool) {
     // PostgreSQL has no statistics of them, and in service none that know of a backlog: it is rare.
     for insert in [
         "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body)
-         SELECT tenant_id, gen_random_uuid(), connection_id, number, 'connection.updated', now(), '{}'
+         SELECT tenant_id, gen_random_uuid(), connection_id, number, 'connection.updated', now(), repeat('x', 560)
          FROM connections, generate_series(1, 20000) AS number",
         "INSERT INTO audit_events (tenant_id, audit_id, at, actor, action, connection_id, detail)
          SELECT tenant_id, gen_random_uuid(), now(), 'service', 'connection.updated', connection_id, '{}'
