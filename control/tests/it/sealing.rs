@@ -2,9 +2,10 @@
 
 use crate::support::TestApp;
 use axum::http::StatusCode;
+use control::{mint::Mint, store::Store};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgPoolOptions};
 use uuid::Uuid;
 
 const WRITERS: usize = 5;
@@ -260,5 +261,38 @@ async fn what_was_there_before_the_feed_is_in_it(pool: PgPool) {
     let actions = "SELECT action FROM audit_events ORDER BY position";
     let actions: Vec<String> = sqlx::query_scalar(actions).fetch_all(&pool).await.unwrap();
     assert_eq!(actions, ["10", "20", "30", "connection.updated"]);
+    app.abandon();
+}
+
+/// How many entries of the two indexes of what is unsealed were read so far, by everybody.
+async fn unsealed_read(pool: &PgPool) -> i64 {
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(pool).await.unwrap();
+    let read = "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE indexrelname LIKE '%_unsealed'";
+    sqlx::query_scalar(read).fetch_one(pool).await.unwrap()
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn of_a_backlog_one_batch_is_read_at_a_time(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    connect(&pool, "acme", Uuid::from_u128(1)).await;
+    // PostgreSQL has no statistics of them, and in service none that know of a backlog: it is rare.
+    for insert in [
+        "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body)
+         SELECT tenant_id, gen_random_uuid(), connection_id, number, 'connection.updated', now(), repeat('x', 560)
+         FROM connections, generate_series(1, 20000) AS number",
+        "INSERT INTO audit_events (tenant_id, audit_id, at, actor, action, connection_id, detail)
+         SELECT tenant_id, gen_random_uuid(), now(), 'service', 'connection.updated', connection_id, '{}'
+         FROM connections, generate_series(1, 20000)",
+    ] {
+        sqlx::query(insert).execute(&pool).await.unwrap();
+    }
+    // One connection, so that its own count of what it read is complete.
+    let options = (*pool.connect_options()).clone();
+    let one = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let store = Store::with_pool(one.clone(), Mint::new(app.clock.clone()));
+    let before = unsealed_read(&one).await;
+    assert_eq!(store.seal(&"acme".parse().unwrap()).await.unwrap(), 2 * 2000);
+    let read = unsealed_read(&one).await - before;
+    assert!((4000..10_000).contains(&read), "{read} entries were read to seal 4,000");
     app.abandon();
 }

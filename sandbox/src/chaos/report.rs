@@ -34,7 +34,7 @@ impl Report {
             &self.recording;
         let ids: HashSet<&str> = arrivals.iter().map(|arrival| arrival.id.as_str()).collect();
         let repeats = arrivals.len().saturating_sub(ids.len());
-        let Done { kills, restarts, cuts } = self.done;
+        let Done { kills, restarts, cuts: _ } = self.done;
         let Counted { calls, retries, begun_again } = self.counted;
         let accepted = ledger.iter().filter(|entry| entry.connection.is_some()).count();
         let told = NEVER.map(|kind| format!("{} {kind}", self.count(kind)));
@@ -52,21 +52,22 @@ impl Report {
             ),
             (
                 "went wrong",
-                format!(
-                    "{kills} × `kill -9` of a replica, {restarts} restarts of PostgreSQL, {cuts} cuts"
-                ),
+                format!("{kills} × `kill -9` of a replica, {restarts} restarts of PostgreSQL"),
             ),
-            (Wire::ToDatabase.as_str(), self.cuts(Wire::ToDatabase)),
-            (Wire::ToReceiver.as_str(), self.cuts(Wire::ToReceiver)),
+            (
+                "was cut",
+                [Wire::ToDatabase, Wire::ToReceiver].map(|wire| self.cuts(wire)).join("; "),
+            ),
             (
                 "events",
                 format!(
-                    "{}; {} tries arrived, {repeats} of them repeats",
+                    "{}; {} tries arrived, {repeats} of them repeats; {} in the feed, {} pulls repeated",
                     events.len(),
-                    arrivals.len()
+                    arrivals.len(),
+                    pulled.len(),
+                    self.pull_retries
                 ),
             ),
-            ("the feed", format!("{} events; {} pulls repeated", pulled.len(), self.pull_retries)),
             ("violations", told.join(", ")),
         ];
         lines.extend(self.others().into_iter().map(|(kind, count)| (kind, count.to_string())));
@@ -80,7 +81,7 @@ impl Report {
         let of_it = self.dose.cuts.iter().filter(|(cut, ..)| *cut == wire);
         let of_it =
             of_it.map(|(_, cut, lasts)| format!("{} for {} s", cut.as_str(), lasts.as_secs()));
-        of_it.collect::<Vec<_>>().join(", ")
+        format!("{}: {}", wire.as_str(), of_it.collect::<Vec<_>>().join(", "))
     }
 
     fn count(&self, kind: &str) -> usize {
@@ -147,8 +148,8 @@ mod tests {
     fn each_cut_is_told_with_its_wire_and_how_long_it_was() {
         let table = report(Vec::new()).table();
         for line in [
-            "| control to PostgreSQL | stalls for 30 s, refuses for 8 s, resets for 8 s |",
-            "| control to the receiver | stalls for 8 s, refuses for 30 s, resets for 8 s |",
+            "control to PostgreSQL: stalls for 30 s, refuses for 8 s, resets for 8 s; ",
+            "control to the receiver: stalls for 8 s, refuses for 30 s, resets for 8 s |",
         ] {
             assert!(table.contains(line), "{line}: {table}");
         }
