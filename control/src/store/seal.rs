@@ -47,30 +47,40 @@ impl Store {
     }
 
     /// Seals some of a tenant's events and lines, in the order of their inserts, and says how many. None,
-    /// while another sealer is at it.
+    /// while another sealer is at it. The events go first and by themselves: a line that nobody can read holds
+    /// up the trail, and not the feed.
     ///
     /// Whatever is committed when this looks is numbered; what is committed later gets a later number,
     /// though it may have been inserted before.
     pub async fn seal(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        let events = self.seal_events(tenant).await?;
+        Ok(events.saturating_add(self.seal_lines(tenant).await?))
+    }
+
+    async fn seal_events(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         let Some(head) = lock_head(&mut tx, tenant).await? else { return Ok(0) };
         let events = number_events(&mut tx, tenant, head.event).await?;
-        let (lines, link) = chain_lines(&mut tx, tenant, head).await?;
-        let sealed = events.saturating_add(lines);
-        if sealed == 0 {
-            return Ok(0);
-        }
-        let head = Head {
-            event: head.event.saturating_add_unsigned(events),
-            audit: head.audit.saturating_add_unsigned(lines),
-            link,
-        };
-        move_head(&mut tx, tenant, head).await?;
         if events > 0 {
-            tell_feed(&mut tx, tenant, head.event).await?;
+            let after = Head { event: head.event.saturating_add_unsigned(events), ..head };
+            move_head(&mut tx, tenant, after).await?;
+            tell_feed(&mut tx, tenant, after.event).await?;
+        }
+        // At once, even with nothing done: the lines' turn would find the head locked.
+        tx.commit().await?;
+        Ok(events)
+    }
+
+    async fn seal_lines(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let Some(head) = lock_head(&mut tx, tenant).await? else { return Ok(0) };
+        let (lines, link) = chain_lines(&mut tx, tenant, head).await?;
+        if lines > 0 {
+            let after = Head { audit: head.audit.saturating_add_unsigned(lines), link, ..head };
+            move_head(&mut tx, tenant, after).await?;
         }
         tx.commit().await?;
-        Ok(sealed)
+        Ok(lines)
     }
 }
 

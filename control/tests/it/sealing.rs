@@ -188,6 +188,20 @@ async fn neither_a_writer_nor_another_tenant_waits_for_a_sealer(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_line_that_nobody_can_read_keeps_no_event_from_the_feed(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    app.activate().await;
+    // A number that PostgreSQL keeps and we cannot hold.
+    let broken = "UPDATE audit_events SET detail = '{\"count\": 1e400}' WHERE audit_id = (
+        SELECT audit_id FROM audit_events ORDER BY inserted LIMIT 1)";
+    sqlx::query(broken).execute(&pool).await.unwrap();
+    assert!(app.outbox.seal_once().await.is_err());
+    assert_eq!(app.count("SELECT count(*) FROM events WHERE position IS NULL").await, 0);
+    assert_eq!(app.count("SELECT count(*) FROM audit_events WHERE position IS NOT NULL").await, 0);
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn more_than_a_batch_of_more_than_a_hundred_tenants_is_sealed(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     for (number, events) in (0..120_u32).map(|number| (number, if number == 3 { 4500 } else { 1 }))
