@@ -57,11 +57,14 @@ impl Store {
         Ok(counts)
     }
 
-    /// Deliveries that have not ended, by status: the entries of an index that has no others.
+    /// Deliveries that have not ended, by status: each has an index that holds no others.
     pub async fn count_unfinished_deliveries(&self) -> Result<Counts, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         let counts = sqlx::query_as(
-            "SELECT status, count(*) FROM deliveries WHERE status IN ('blocked', 'ready') GROUP BY status",
+            "SELECT * FROM (
+                 SELECT 'blocked', count(*) FROM deliveries WHERE status = 'blocked'
+                 UNION ALL SELECT 'ready', count(*) FROM deliveries WHERE status = 'ready'
+             ) AS counted (status, deliveries) WHERE deliveries > 0",
         )
         .fetch_all(&mut *tx)
         .await?;
