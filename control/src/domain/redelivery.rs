@@ -6,6 +6,9 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
+/// How many events a time may have. They are counted while the tenant waits, and looked at again one by one.
+pub const EVENTS_MAX: i64 = 100_000;
+
 /// Which events are to be sent once more: those whose first delivery ended.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -47,6 +47,7 @@ codes! {
     NotFound: NOT_FOUND, "not_found", "Not found";
     MethodNotAllowed: METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed";
     BeingDeleted: CONFLICT, "being_deleted", "Being deleted";
+    DeliveryNotEnded: CONFLICT, "delivery_not_ended", "Delivery not ended";
     RedeliveryUnderWay: CONFLICT, "redelivery_under_way", "Redelivery under way";
     VersionConflict: CONFLICT, "version_conflict", "Version conflict";
     TicketInvalid: CONFLICT, "ticket_invalid", "Ticket invalid";
@@ -58,6 +59,7 @@ codes! {
     IdempotencyKeyReused: UNPROCESSABLE_ENTITY, "idempotency_key_reused", "Idempotency key reused";
     // What is asked is well said, and this deployment does not do it.
     ScopeNotAllowed: UNPROCESSABLE_ENTITY, "scope_not_allowed", "Scope not allowed";
+    RedeliveryTooLarge: UNPROCESSABLE_ENTITY, "redelivery_too_large", "Redelivery too large";
     DestinationsUnavailable: UNPROCESSABLE_ENTITY, "destinations_unavailable", "Destinations unavailable";
     ProviderUnavailable: UNPROCESSABLE_ENTITY, "provider_unavailable", "Provider unavailable";
     TestUnderWay: TOO_MANY_REQUESTS, "test_under_way", "Test under way";

@@ -4,8 +4,14 @@ use super::code::Code;
 use crate::{
     cause::chain,
     domain::{
-        destination::BadDestination, feed::Lost, idempotency::BadKey, query::BadQuery,
-        redelivery::BadRedelivery, sealing::BadSeal, start::BadStart, transition::Refused,
+        destination::BadDestination,
+        feed::Lost,
+        idempotency::BadKey,
+        query::BadQuery,
+        redelivery::{BadRedelivery, EVENTS_MAX},
+        sealing::BadSeal,
+        start::BadStart,
+        transition::Refused,
     },
     nango::{NangoError, WhyBusy},
     rehearsal::NotTried,
@@ -44,6 +50,10 @@ pub enum ApiError {
     /// As with a connection.
     #[error("no such delivery")]
     NoDelivery,
+    #[error("the delivery has not ended")]
+    DeliveryNotEnded,
+    #[error("more events than are redelivered together")]
+    RedeliveryTooLarge,
     #[error("redelivery {0} is under way")]
     RedeliveryUnderWay(JobId),
     #[error(transparent)]
@@ -103,6 +113,8 @@ impl ApiError {
             Self::NoRoute => Code::NoRoute,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::NotFound | Self::NoDelivery => Code::NotFound,
+            Self::DeliveryNotEnded => Code::DeliveryNotEnded,
+            Self::RedeliveryTooLarge => Code::RedeliveryTooLarge,
             Self::RedeliveryUnderWay(_) => Code::RedeliveryUnderWay,
             Self::NoTicket => Code::TicketInvalid,
             Self::BeingDeleted => Code::BeingDeleted,
@@ -165,6 +177,14 @@ impl ApiError {
             Self::RedeliveryUnderWay(job) => {
                 return format!(
                     "The redelivery {job} of this tenant is under way. Ask again when it has ended."
+                );
+            }
+            Self::DeliveryNotEnded => {
+                "The delivery is still on its way. Send it again when it is `delivered` or `exhausted`."
+            }
+            Self::RedeliveryTooLarge => {
+                return format!(
+                    "The time has more than {EVENTS_MAX} events. Ask for it part by part, with until."
                 );
             }
             Self::NoDelivery => "This tenant has no such delivery.",

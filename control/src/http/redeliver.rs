@@ -148,6 +148,7 @@ pub(super) async fn all(
     let at = state.clock.now();
     let asked = Redelivery::read(&request, at)?;
     let count = state.store.count_redelivery(&caller.tenant, &asked).await?;
+    let count = count.ok_or(ApiError::RedeliveryTooLarge)?;
     let (since, until) = (asked.since, asked.until);
     if request.dry_run {
         let answer = answer(StatusCode::OK, &Counted { job_id: None, count, since, until })?;
@@ -180,6 +181,7 @@ fn accepted(asked: Asked, answer: Answer) -> Result<Response, ApiError> {
     match asked {
         Asked::Accepted => Ok(answer.into_response()),
         Asked::NotFound => Err(ApiError::NoDelivery),
+        Asked::NotEnded => Err(ApiError::DeliveryNotEnded),
         Asked::UnderWay(job) => Err(ApiError::RedeliveryUnderWay(job)),
         Asked::LeaseLost => Err(ApiError::KeyInUse),
     }

@@ -9,11 +9,11 @@ use super::{
 use crate::domain::{
     audit::{Actor, AuditAction},
     idempotency::Answer,
-    redelivery::{Ended, Redelivery},
+    redelivery::{EVENTS_MAX, Ended, Redelivery},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, JobId, TenantId};
-use sqlx::{Postgres, QueryBuilder, Transaction};
+use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -41,6 +41,8 @@ pub struct Asking<'a> {
 pub enum Asked {
     Accepted,
     NotFound,
+    /// The delivery is still on its way: once more, its event could come before its predecessor.
+    NotEnded,
     /// Another one of the tenant's is under way.
     UnderWay(JobId),
     /// The call is somebody else's by now; nothing was written.
@@ -66,7 +68,7 @@ impl Store {
         Ok(event.map(EventId::from_uuid))
     }
 
-    /// Sends the event of a delivery once more, under the id `new`.
+    /// Sends the event of a delivery that ended once more, under the id `new`.
     pub async fn redeliver(
         &self,
         asking: Asking<'_>,
@@ -78,7 +80,7 @@ impl Store {
             "INSERT INTO deliveries (tenant_id, delivery_id, event_id, connection_id, sequence, status, created_at,
                  due_at, is_redelivery)
              SELECT tenant_id, $3, event_id, connection_id, sequence, 'ready', $4, $4, true FROM deliveries
-             WHERE tenant_id = $1 AND delivery_id = $2
+             WHERE tenant_id = $1 AND delivery_id = $2 AND status IN ('delivered', 'exhausted')
              RETURNING connection_id",
         )
         .bind(asking.tenant.as_str())
@@ -87,7 +89,16 @@ impl Store {
         .bind(asking.at)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(connection) = connection else { return Ok(Asked::NotFound) };
+        let Some(connection) = connection else {
+            let is_there: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM deliveries WHERE tenant_id = $1 AND delivery_id = $2)",
+            )
+            .bind(asking.tenant.as_str())
+            .bind(id.as_uuid())
+            .fetch_one(&mut *tx)
+            .await?;
+            return Ok(if is_there { Asked::NotEnded } else { Asked::NotFound });
+        };
         let connection = Some(ConnectionId::from_uuid(connection));
         let detail = serde_json::json!({ "deliveryId": id, "newDeliveryId": new });
         if !self.settle_asking(&mut tx, asking, connection, detail).await? {
@@ -97,32 +108,38 @@ impl Store {
         Ok(Asked::Accepted)
     }
 
-    /// How many events are meant.
+    /// How many events are meant; nothing, if there are too many to look at.
     pub async fn count_redelivery(
         &self,
         tenant: &TenantId,
         asked: &Redelivery,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let mut tx = self.begin(As::Tenant(tenant)).await?;
-        let mut query = QueryBuilder::new(
-            "SELECT count(*) FROM events JOIN deliveries AS first USING (tenant_id, event_id) WHERE tenant_id = ",
-        );
-        query.push_bind(tenant.as_str()).push(" AND occurred_at >= ").push_bind(asked.since);
-        query.push(" AND occurred_at < ").push_bind(asked.until);
-        query.push(" AND NOT first.is_redelivery AND first.status ");
-        match asked.status {
-            Some(status) => query.push("= ").push_bind(status.as_str()),
-            None => query.push("IN ('delivered', 'exhausted')"),
-        };
-        if let Some(types) = types(asked) {
-            query.push(" AND type = ANY(").push_bind(types).push(")");
-        }
-        let count = query.build_query_scalar().fetch_one(&mut *tx).await?;
+        // So many are looked at and no more, whichever of them are meant: a count must end.
+        let (seen, count): (i64, i64) = sqlx::query_as(
+            "WITH seen AS MATERIALIZED (
+                 SELECT tenant_id, event_id, type FROM events
+                 WHERE tenant_id = $1 AND occurred_at >= $2 AND occurred_at < $3 LIMIT $6
+             )
+             SELECT (SELECT count(*) FROM seen), count(*)
+             FROM seen JOIN deliveries AS first USING (tenant_id, event_id)
+             WHERE NOT first.is_redelivery AND first.status IN ('delivered', 'exhausted')
+               AND ($4::text IS NULL OR first.status = $4) AND ($5::text[] IS NULL OR type = ANY($5))",
+        )
+        .bind(tenant.as_str())
+        .bind(asked.since)
+        .bind(asked.until)
+        .bind(asked.status.map(Ended::as_str))
+        .bind(types(asked))
+        .bind(EVENTS_MAX.saturating_add(1))
+        .fetch_one(&mut *tx)
+        .await?;
         tx.commit().await?;
-        Ok(count)
+        Ok((seen <= EVENTS_MAX).then_some(count))
     }
 
-    /// Leaves behind the work of sending `total` events once more.
+    /// Leaves behind the work of sending `total` events once more. Work that waits for a destination which takes
+    /// nothing makes room for it: nobody knows for how long it would wait.
     pub async fn redeliver_all(
         &self,
         asking: Asking<'_>,
@@ -130,6 +147,15 @@ impl Store {
         (asked, total): (&Redelivery, i64),
     ) -> Result<Asked, StoreError> {
         let mut tx = self.begin(As::Tenant(asking.tenant)).await?;
+        let replaced: Option<Uuid> = sqlx::query_scalar(
+            "UPDATE redeliveries SET done_at = $2 WHERE tenant_id = $1 AND done_at IS NULL AND EXISTS (
+                 SELECT FROM destination_health WHERE tenant_id = $1 AND status <> 'active'
+             ) RETURNING job_id",
+        )
+        .bind(asking.tenant.as_str())
+        .bind(asking.at)
+        .fetch_optional(&mut *tx)
+        .await?;
         let inserted = sqlx::query(
             "INSERT INTO redeliveries (tenant_id, job_id, since, until, status, types, total, created_at, due_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
@@ -157,7 +183,8 @@ impl Store {
             return Ok(Asked::UnderWay(JobId::from_uuid(job)));
         }
         let detail = serde_json::json!({ "jobId": job, "since": asked.since, "until": asked.until,
-            "status": asked.status.map(Ended::as_str), "types": types(asked), "count": total });
+            "status": asked.status.map(Ended::as_str), "types": types(asked), "count": total,
+            "replaces": replaced.map(JobId::from_uuid) });
         if !self.settle_asking(&mut tx, asking, None, detail).await? {
             return Ok(Asked::LeaseLost);
         }

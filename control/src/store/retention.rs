@@ -123,7 +123,7 @@ impl Store {
         Ok(oldest_first.len() == BATCH)
     }
 
-    /// Removes some receipts and jobs that ended then or before; `true`, if there may be more.
+    /// Removes some receipts, jobs and redeliveries that ended then or before; `true`, if there may be more.
     pub async fn forget_work(&self, until: DateTime<Utc>) -> Result<bool, StoreError> {
         let Some(mut tx) = self.begin_removal().await? else { return Ok(false) };
         let mut may_be_more = false;
@@ -132,6 +132,8 @@ impl Store {
                  SELECT receipt_id FROM receipts WHERE settled_at <= $1 ORDER BY settled_at LIMIT $2)",
             "DELETE FROM jobs WHERE job_id IN (
                  SELECT job_id FROM jobs WHERE done_at <= $1 ORDER BY done_at LIMIT $2)",
+            "DELETE FROM redeliveries WHERE (tenant_id, job_id) IN (
+                 SELECT tenant_id, job_id FROM redeliveries WHERE done_at <= $1 ORDER BY done_at LIMIT $2)",
         ] {
             let removed = sqlx::query(removal).bind(until).bind(limit()).execute(&mut *tx).await?;
             may_be_more |= i64::try_from(removed.rows_affected()).is_ok_and(|rows| rows == limit());

@@ -146,7 +146,7 @@ async fn what_is_sent_again_waits_for_nobody_and_nobody_for_it(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn what_ends_after_it_was_sent_again_lets_only_the_next_go(pool: PgPool) {
+async fn what_has_not_ended_is_not_sent_again(pool: PgPool) {
     let app = TestApp::start(pool).await;
     app.receiver_answers(&[500]);
     let (started, _) = app.activate().await;
@@ -154,16 +154,28 @@ async fn what_ends_after_it_was_sent_again_lets_only_the_next_go(pool: PgPool) {
     app.call("acme", "DELETE", &connection, &Value::Null).await;
     app.outbox.run_once().await.unwrap();
     let shown = deliveries(&app, &started["connectionId"], "").await;
-    let ready = shown["deliveries"].as_array().unwrap().iter().find(|it| it["status"] == "ready");
-    let path = format!("/deliveries/{}/redeliver", ready.unwrap()["deliveryId"].as_str().unwrap());
-    notify(&app, "acme", "POST", &path, &Value::Null).await;
-    app.outbox.run_once().await.unwrap();
-    // The one that was sent again is taken; the first is still to be, and the deletion waits for it.
-    assert_eq!(app.notified_types(), ["connection.activated"]);
-    assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE status = 'blocked'").await, 1);
+    let again = async |status: &str| {
+        let of_it = |it: &&Value| it["status"] == status;
+        let id = &shown["deliveries"].as_array().unwrap().iter().find(of_it).unwrap()["deliveryId"];
+        let path = format!("/deliveries/{}/redeliver", id.as_str().unwrap());
+        notify(&app, "acme", "POST", &path, &Value::Null).await
+    };
+    // The one is to be tried again, and the other waits for it: sent now, it would come first.
+    for status in ["ready", "blocked"] {
+        let answer = again(status).await;
+        let told = (answer.status, answer.code());
+        assert_eq!(told, (StatusCode::CONFLICT, "delivery_not_ended".to_owned()), "{status}");
+    }
+    assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE is_redelivery").await, 0);
     app.advance(6);
     app.outbox.run_once().await.unwrap();
-    assert_eq!(app.notified_types()[1..], ["connection.activated", "connection.deleted"]);
+    assert_eq!(app.notified_types(), ["connection.activated", "connection.deleted"]);
+    // Both ended by now.
+    for status in ["ready", "blocked"] {
+        assert_eq!(again(status).await.status, StatusCode::ACCEPTED);
+    }
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.notified().len(), 4);
     app.finish().await;
 }
 
@@ -219,6 +231,82 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     }
     assert_eq!(app.notified().len(), before + 2 * 450);
     app.finish().await;
+}
+
+/// Seeds 450 that were delivered, and asks for all of them; the job.
+async fn ask_for_450(app: &TestApp) -> (Value, Value) {
+    seed(app, "acme", 450).await;
+    app.outbox.run_once().await.unwrap();
+    app.advance(60);
+    let asked = json!({"since": app.clock.now() - TimeDelta::seconds(60)});
+    let answer = redeliver(app, "acme", &asked).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    while app.store.redeliver_batch(app.clock.now()).await.unwrap() {}
+    (asked, answer.json()["jobId"].clone())
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_waits_for_a_destination_that_takes_nothing_is_replaced_by_the_next(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (asked, first) = ask_for_450(&app).await;
+    assert_eq!(redeliver(&app, "acme", &asked).await.code(), "redelivery_under_way");
+    let stopped = "UPDATE destination_health SET status = 'stopped', reason = 'gone'";
+    sqlx::query(stopped).execute(&app.pool).await.unwrap();
+    let less = json!({"since": app.clock.now() - TimeDelta::seconds(1)});
+    let answer = redeliver(&app, "acme", &less).await;
+    assert_eq!((answer.status, &answer.json()["count"]), (StatusCode::ACCEPTED, &json!(0)));
+    let replaced: String = sqlx::query_scalar(
+        "SELECT detail->>'replaces' FROM audit_events WHERE action = 'delivery.redelivery_asked'
+         AND detail->>'replaces' IS NOT NULL",
+    )
+    .fetch_one(&app.pool)
+    .await
+    .unwrap();
+    assert_eq!(replaced, first.as_str().unwrap());
+    let started = "UPDATE destination_health SET status = 'active', reason = NULL";
+    sqlx::query(started).execute(&app.pool).await.unwrap();
+    for _ in 0..3 {
+        app.outbox.run_once().await.unwrap();
+        app.advance(1);
+    }
+    // What the first had made is sent; it makes no more.
+    assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE is_redelivery").await, 200);
+    assert_eq!(app.count("SELECT count(*) FROM redeliveries WHERE done_at IS NULL").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_time_with_more_events_than_are_counted_is_asked_for_part_by_part(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    seed(&app, "acme", 1).await;
+    app.outbox.run_once().await.unwrap();
+    sqlx::query(
+        "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body)
+         SELECT tenant_id, gen_random_uuid(), connection_id, 1 + n, type, occurred_at, '{}'
+         FROM events CROSS JOIN generate_series(1, 99999) AS n",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    app.advance(1);
+    let asked = json!({"since": app.clock.now() - TimeDelta::seconds(1), "dryRun": true});
+    assert_eq!(
+        redeliver(&app, "acme", &asked).await.json()["count"],
+        1,
+        "a hundred thousand are few"
+    );
+    sqlx::query(
+        "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body)
+         SELECT tenant_id, gen_random_uuid(), connection_id, 100001, type, occurred_at, '{}' FROM events LIMIT 1",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let answer = redeliver(&app, "acme", &asked).await;
+    let told = (answer.status.as_u16(), answer.code());
+    assert_eq!(told, (422, "redelivery_too_large".to_owned()));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("until"));
+    app.abandon();
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
