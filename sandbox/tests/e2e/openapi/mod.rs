@@ -74,11 +74,18 @@ async fn every_answer_is_documented_and_nothing_that_is_asked_breaks_the_service
     println!("SANDBOX_SEED={seed} repeats this run");
     for listener in ["clients", "public"] {
         let said = schemathesis(&world.stack, listener, &seed).await;
-        assert!(said.0, "{listener}:\n{}", said.1);
+        assert!(said.0, "{listener}:\n{}\n{:#?}", said.1, failed(&world.stack));
         println!("{}", said.1);
     }
     succeeded(&world.stack).await;
     world.finish().await;
+}
+
+/// What the edge logged of answers that say it was not the caller's fault.
+fn failed(stack: &Stack) -> Vec<Value> {
+    let mut log = stack.envoy.access_log().unwrap_or_default();
+    log.retain(|line| line["status"].as_u64().is_some_and(|status| status >= 500));
+    log
 }
 
 /// Waits for a success of each route in the edge's log.
