@@ -1,6 +1,7 @@
 //! What the edge may call, and what probes may call: every route on one page.
 
 mod audit;
+mod body;
 mod callback;
 mod caller;
 mod code;
@@ -100,6 +101,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
+        .layer(middleware::from_fn(body::whole))
         .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn_with_state(state.clock.clone(), request_log::line))

@@ -11,7 +11,15 @@ use contract::{
     header,
     keys::KeyRing,
 };
+use futures::{StreamExt as _, stream};
 use sqlx::PgPool;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 const ID: &str = "0195f2a1-0000-7000-8000-000000000001";
 
@@ -114,6 +122,31 @@ async fn a_request_that_was_vouched_for_something_else_is_403(pool: PgPool) {
         }
     }
     assert_eq!(app.count("SELECT count(*) FROM receipts").await, 0);
+    app.finish().await;
+}
+
+/// A connection with a body unread is closed, under the edge's next request.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_body_that_nobody_wants_is_read_all_the_same(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let refused = [
+        ("POST", "/tenants/acme/connections/none/check", Action::Read, 404),
+        ("POST", "/tenants/acme/connections", Action::Read, 403),
+        ("PUT", "/tenants/acme/nowhere", Action::Read, 404),
+        ("GET", "/tenants/acme/connections", Action::Read, 200),
+    ];
+    for (method, path, action, status) in refused {
+        let is_read = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&is_read);
+        let pieces = stream::iter(["{", "}"]).chain(stream::once(async move {
+            end.store(true, Ordering::SeqCst);
+            ""
+        }));
+        let body = Body::from_stream(pieces.map(Ok::<_, Infallible>));
+        let answer = app.send(method, path, &caller("acme", action), body).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+        assert!(is_read.load(Ordering::SeqCst), "{method} {path}");
+    }
     app.finish().await;
 }
 
