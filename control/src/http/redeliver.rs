@@ -73,6 +73,7 @@ struct Counted {
         ),
     )),
     extensions(("x-codes" = json!([
+        Code::DeliveryNotEnded,
         Code::InvalidRequest, Code::NotFound, Code::IdempotencyKeyInUse, Code::IdempotencyKeyReused, Code::Unavailable,
     ]))),
 )]
@@ -132,6 +133,7 @@ pub(super) async fn one(
         ),
     ),
     extensions(("x-codes" = json!([
+        Code::RedeliveryTooLarge,
         Code::InvalidRequest, Code::RedeliveryUnderWay, Code::IdempotencyKeyInUse, Code::IdempotencyKeyReused,
         Code::Unavailable,
     ]))),
