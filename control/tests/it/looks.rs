@@ -207,7 +207,8 @@ async fn two_replicas_make_one_look(pool: PgPool) {
     app.advance(1);
     let before = app.nango.api_calls();
     let (one, two) = tokio::join!(app.outbox.run_once(), other.run_once());
-    assert!(one.unwrap() > 0 && two.unwrap() > 0);
+    // Who of them gets what is chance.
+    assert!(one.unwrap() + two.unwrap() > 0);
     assert_eq!(app.nango.api_calls() - before, 1);
     app.advance(2);
     assert_eq!(calls(&app).await, 0, "it answers all of them");
