@@ -1,11 +1,16 @@
 //! Whose deliveries are sent next: every tenant in its turn, and none in more places than its receiver earns.
 
+use super::outcome::{Fault, NoAnswer, Outcome};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many are under way in one process at most.
 const PLACES: usize = 256;
+
+/// How many of them the operator's destination has at most, which is one receiver of many tenants: when it
+/// hangs, there are places for those who have a destination of their own.
+pub const PLACES_OPERATORS: usize = PLACES / 2;
 
 /// How many are claimed together at most; the query of a claim has the same limit.
 pub const BATCH: usize = 64;
@@ -52,6 +57,23 @@ pub struct Due {
     pub deliveries: usize,
     /// Its destination is paused, and one of them may go as a probe.
     pub is_probe: bool,
+    /// It is told at the operator's destination, as others are.
+    pub is_operators: bool,
+}
+
+impl Due {
+    /// How many could go now, were there places.
+    fn wanted(&self) -> usize {
+        if self.is_probe { self.deliveries.min(1) } else { self.deliveries }
+    }
+}
+
+/// What a tenant may have of a claim, and has.
+#[derive(Debug)]
+struct Allotted {
+    due: Due,
+    most: usize,
+    share: usize,
 }
 
 /// A part of the way from the first tenant with something waiting to the last.
@@ -90,6 +112,9 @@ pub struct Places {
     short: BTreeSet<TenantId>,
     /// One of those has a place again.
     has_room: bool,
+    /// How many of those go to the operator's destination, and whom its places were given to last.
+    operators: usize,
+    operators_after: Option<TenantId>,
     /// The tenant that the round came to.
     after: Option<TenantId>,
     /// Somebody on this round had more due than there was room for in a claim.
@@ -107,12 +132,13 @@ impl Places {
     pub fn share(&mut self, walk: Walk, at: DateTime<Utc>) -> Shares {
         let Walk { due, came_to } = walk;
         let mut free = PLACES.saturating_sub(self.under_way).min(BATCH);
-        let mut shares: Vec<_> = due.into_iter().map(|due| (due, 0)).collect();
+        let in_turn = self.in_turn(&due, at);
+        let mut shares = self.allot(due, &in_turn, at);
         let mut has_changed = true;
         while has_changed {
             has_changed = false;
-            for (due, share) in &mut shares {
-                if *share >= self.may_have(due, at) {
+            for Allotted { due: _, most, share } in &mut shares {
+                if share >= most {
                     continue;
                 }
                 if let Some(left) = free.checked_sub(1) {
@@ -123,22 +149,28 @@ impl Places {
             }
         }
         let mut is_short = false;
-        for (due, share) in &shares {
-            if *share < due.deliveries && !due.is_probe && *share >= self.may_have(due, at) {
+        for Allotted { due, most, share } in &shares {
+            if *share < due.wanted() && share >= most {
                 is_short = true;
                 self.short.insert(due.tenant.clone());
             } else {
                 self.short.remove(&due.tenant);
             }
         }
+        // Whoever got nothing for want of a place of the operator's is the first to have one.
         let unserved =
-            shares.iter().position(|(due, share)| *share == 0 && self.may_have(due, at) > 0);
-        self.left_over |= shares.iter().any(|(due, share)| *share < self.may_have(due, at));
+            in_turn.iter().position(|nth| shares.get(*nth).is_some_and(|it| it.share == 0));
+        let served = unserved.unwrap_or(in_turn.len()).checked_sub(1);
+        let served = served.and_then(|last| shares.get(*in_turn.get(last)?));
+        self.operators_after =
+            served.map(|it| it.due.tenant.clone()).or_else(|| self.operators_after.take());
+        let unserved = shares.iter().position(|it| it.share == 0 && it.most > 0);
+        self.left_over |= shares.iter().any(|it| it.share < it.most);
         // Whoever got nothing for want of room is the first of the next claim.
         self.after = match unserved {
             Some(unserved) => {
                 let served = unserved.checked_sub(1).and_then(|last| shares.get(last));
-                served.map(|(due, _)| due.tenant.clone()).or_else(|| self.after.clone())
+                served.map(|it| it.due.tenant.clone()).or_else(|| self.after.clone())
             }
             None => came_to,
         };
@@ -150,35 +182,69 @@ impl Places {
         } else {
             Next::WhenWoken
         };
-        shares.retain(|(_, share)| *share > 0);
-        Shares { shares, next }
+        let shares = shares.into_iter().filter(|it| it.share > 0);
+        Shares { shares: shares.map(|it| (it.due, it.share)).collect(), next }
+    }
+
+    /// Those who are told at the operator's destination and may have a place: first whoever comes after the one
+    /// that had the last of them.
+    fn in_turn(&self, due: &[Due], at: DateTime<Utc>) -> Vec<usize> {
+        let waits = |due: &Due| due.is_operators && self.may_have(due, at) > 0;
+        let all = due.iter().zip(0..).filter(|(due, _)| waits(due));
+        let (later, earlier): (Vec<_>, Vec<_>) =
+            all.partition(|(due, _)| Some(&due.tenant) > self.operators_after.as_ref());
+        later.into_iter().chain(earlier).map(|(_, nth)| nth).collect()
+    }
+
+    /// The most that each of them may have, whatever room there is in a claim: one place of the operator's each,
+    /// then another one each.
+    fn allot(&self, due: Vec<Due>, in_turn: &[usize], at: DateTime<Utc>) -> Vec<Allotted> {
+        let allotted = |due: Due| {
+            let most = if due.is_operators { 0 } else { self.may_have(&due, at) };
+            Allotted { due, most, share: 0 }
+        };
+        let mut all: Vec<Allotted> = due.into_iter().map(allotted).collect();
+        let mut free = PLACES_OPERATORS.saturating_sub(self.operators);
+        let mut has_changed = true;
+        while has_changed {
+            has_changed = false;
+            for nth in in_turn {
+                let Some(it) = all.get_mut(*nth) else { continue };
+                if it.most < self.may_have(&it.due, at)
+                    && let Some(left) = free.checked_sub(1)
+                {
+                    it.most = it.most.saturating_add(1);
+                    free = left;
+                    has_changed = true;
+                }
+            }
+        }
+        all
     }
 
     fn may_have(&self, due: &Due, at: DateTime<Utc>) -> usize {
         let place = self.tenants.get(&due.tenant).copied().unwrap_or_default();
         let free = place.free(at).min(due.deliveries);
         // A probe needs no free place: it is the one delivery that may show that there are places again.
-        if due.is_probe { due.deliveries.min(1) } else { free }
+        if due.is_probe { due.wanted() } else { free }
     }
 
     /// One of a tenant's deliveries is under way.
-    pub fn take(&mut self, tenant: &TenantId) {
+    pub fn take(&mut self, tenant: &TenantId, is_operators: bool) {
         self.under_way = self.under_way.saturating_add(1);
+        self.operators = self.operators.saturating_add(usize::from(is_operators));
         let place = self.tenants.entry(tenant.clone()).or_default();
         place.under_way = place.under_way.saturating_add(1);
     }
 
-    /// One of a tenant's deliveries ended. A receiver that takes what it is sent earns a place; one that
-    /// fails loses half of its places, down to one, and whoever fails in that one rests. `None` says nothing
-    /// of it: the fault was ours.
-    pub fn give_back(&mut self, tenant: &TenantId, is_taken: Option<bool>, at: DateTime<Utc>) {
-        self.has_room |= self.under_way >= PLACES;
-        self.under_way = self.under_way.saturating_sub(1);
+    /// A try of a tenant's ended. A receiver that takes what it is sent earns a place; one that fails loses
+    /// half of its places, down to one, and whoever fails in that one rests.
+    pub fn learn(&mut self, tenant: &TenantId, outcome: Outcome, at: DateTime<Utc>) {
         let Some(place) = self.tenants.get_mut(tenant) else { return };
-        place.under_way = place.under_way.saturating_sub(1);
-        let fails_in_its_last = is_taken == Some(false) && place.cap <= 1;
-        place.rests_until =
-            if fails_in_its_last { at.checked_add_signed(REST) } else { place.rests_until };
+        let is_taken = is_taken(outcome);
+        if is_taken == Some(false) && place.cap <= 1 {
+            place.rests_until = at.checked_add_signed(REST);
+        }
         place.cap = match is_taken {
             Some(true) => place.cap.saturating_add(1).min(PLACES_MAX),
             Some(false) => (place.cap / 2).max(1),
@@ -187,6 +253,16 @@ impl Places {
         if is_taken == Some(true) {
             place.rests_until = None;
         }
+    }
+
+    /// The place of one of a tenant's deliveries is free.
+    pub fn give_back(&mut self, tenant: &TenantId, is_operators: bool, at: DateTime<Utc>) {
+        self.has_room |= self.under_way >= PLACES;
+        self.has_room |= is_operators && self.operators >= PLACES_OPERATORS;
+        self.under_way = self.under_way.saturating_sub(1);
+        self.operators = self.operators.saturating_sub(usize::from(is_operators));
+        let Some(place) = self.tenants.get_mut(tenant) else { return };
+        place.under_way = place.under_way.saturating_sub(1);
         self.has_room |= place.free(at) > 0 && self.short.remove(tenant);
         // Whoever is idle and well begins anew the next time, so that this holds no tenant for ever.
         if place.under_way == 0 && place.cap >= PLACES_FIRST {
@@ -201,6 +277,17 @@ impl Places {
     }
 }
 
+/// Whether a receiver took what it was sent; nothing, where the fault was ours alone. A name that our resolver
+/// does not come to know costs no try, but places: whoever has such a name must not have all of them.
+const fn is_taken(outcome: Outcome) -> Option<bool> {
+    match (outcome, outcome.fault()) {
+        (_, None) => Some(true),
+        (Outcome::NoAnswer(NoAnswer::OurResolver), _) => Some(false),
+        (_, Some(Fault::Network | Fault::Theirs)) => Some(false),
+        (_, Some(Fault::Ours)) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +297,7 @@ mod tests {
     }
 
     fn due(number: usize, deliveries: usize) -> Due {
-        Due { tenant: tenant(number), deliveries, is_probe: false }
+        Due { tenant: tenant(number), deliveries, is_probe: false, is_operators: false }
     }
 
     fn now() -> DateTime<Utc> {
@@ -228,8 +315,20 @@ mod tests {
 
     fn occupy(places: &mut Places, number: usize, count: usize) {
         for _ in 0..count {
-            places.take(&tenant(number));
+            places.take(&tenant(number), false);
         }
+    }
+
+    const DELIVERED: Outcome = Outcome::Delivered { status: 204 };
+    const TIMEOUT: Outcome = Outcome::NoAnswer(NoAnswer::Timeout);
+
+    fn end(places: &mut Places, number: usize, outcome: Outcome) {
+        end_at(places, number, outcome, now());
+    }
+
+    fn end_at(places: &mut Places, number: usize, outcome: Outcome, at: DateTime<Utc>) {
+        places.learn(&tenant(number), outcome, at);
+        places.give_back(&tenant(number), false, at);
     }
 
     #[test]
@@ -278,20 +377,20 @@ mod tests {
         occupy(&mut places, 1, 4);
         assert_eq!(places.share(whole(vec![due(1, 9)]), now()).shares, []);
         for expected in [2, 1, 1] {
-            places.give_back(&tenant(1), Some(false), now());
+            end(&mut places, 1, TIMEOUT);
             assert_eq!(cap(&places), expected);
         }
         // One is still under way, and one is its cap.
         let shares = places.share(whole(vec![due(1, 9), due(2, 1)]), now());
         assert_eq!((counts(&shares), shares.next), (vec![(2, 1)], Next::WithAPlace));
-        places.give_back(&tenant(1), None, now());
+        end(&mut places, 1, Outcome::NoAnswer(NoAnswer::OurLimits));
         assert_eq!(counts(&places.share(whole(vec![due(1, 9)]), now() + REST)), [(1, 1)]);
         for expected in 2..=PLACES_MAX {
             occupy(&mut places, 1, 2);
-            places.give_back(&tenant(1), Some(true), now());
+            end(&mut places, 1, DELIVERED);
             assert_eq!(cap(&places), expected);
         }
-        places.give_back(&tenant(1), Some(true), now());
+        end(&mut places, 1, DELIVERED);
         assert_eq!(cap(&places), PLACES_MAX, "no more than that");
     }
 
@@ -303,7 +402,8 @@ mod tests {
             let count = counts(&shares)[0];
             if count.0 == 1 {
                 occupy(&mut places, 1, count.1);
-                (0..count.1).for_each(|_| places.give_back(&tenant(1), Some(is_taken), at));
+                let outcome = if is_taken { DELIVERED } else { TIMEOUT };
+                (0..count.1).for_each(|_| end_at(&mut places, 1, outcome, at));
             }
             count
         };
@@ -320,15 +420,15 @@ mod tests {
         occupy(&mut places, 1, 4);
         occupy(&mut places, 2, 2);
         assert_eq!(places.share(whole(vec![due(1, 9)]), now()).next, Next::WithAPlace);
-        places.give_back(&tenant(2), Some(true), now());
+        end(&mut places, 2, DELIVERED);
         assert!(!places.has_room(), "the second has nothing more");
-        places.give_back(&tenant(1), Some(true), now());
+        end(&mut places, 1, DELIVERED);
         assert!(places.has_room());
         assert!(!places.has_room(), "that is one claim");
         // Who rests has no room either.
         assert_eq!(counts(&places.share(whole(vec![due(1, 9)]), now())), [(1, 2)]);
         for _ in 0..3 {
-            places.give_back(&tenant(1), Some(false), now());
+            end(&mut places, 1, TIMEOUT);
         }
         places.has_room();
         assert_eq!(counts(&places.share(whole(vec![due(1, 9)]), now())), []);
@@ -341,7 +441,7 @@ mod tests {
             occupy(&mut places, number, 4);
         }
         assert_eq!(places.goes_on_after(), None);
-        places.give_back(&tenant(1), None, now());
+        end(&mut places, 1, Outcome::NoAnswer(NoAnswer::OurLimits));
         assert!(places.has_room());
     }
 
@@ -350,8 +450,8 @@ mod tests {
         let mut places = Places::default();
         occupy(&mut places, 1, 1);
         occupy(&mut places, 2, 1);
-        places.give_back(&tenant(1), Some(true), now());
-        places.give_back(&tenant(2), Some(false), now());
+        end(&mut places, 1, DELIVERED);
+        end(&mut places, 2, TIMEOUT);
         assert_eq!(places.tenants.keys().collect::<Vec<_>>(), [&tenant(2)]);
     }
 
@@ -375,6 +475,88 @@ mod tests {
         assert_eq!((counts(&shares), shares.next), (vec![(100, 2), (101, 2)], Next::AtOnce));
         occupy(&mut places, 100, 4);
         assert_eq!(places.goes_on_after(), None);
+    }
+
+    #[test]
+    fn a_name_that_our_resolver_does_not_know_has_one_place() {
+        let mut places = Places::default();
+        occupy(&mut places, 1, 32);
+        for _ in 0..2 {
+            end(&mut places, 1, Outcome::NoAnswer(NoAnswer::OurResolver));
+        }
+        assert_eq!(places.tenants.get(&tenant(1)).map(|place| place.cap), Some(1));
+        for outcome in [NoAnswer::OurIdentity, NoAnswer::OurLimits].map(Outcome::NoAnswer) {
+            assert_eq!(is_taken(outcome), None, "{outcome:?} says nothing of it");
+        }
+    }
+
+    #[test]
+    fn what_was_learnt_counts_before_the_place_is_given_back() {
+        let mut places = Places::default();
+        occupy(&mut places, 1, 4);
+        places.learn(&tenant(1), TIMEOUT, now());
+        places.give_back(&tenant(1), false, now());
+        assert_eq!(
+            places.share(whole(vec![due(1, 9)]), now()).shares,
+            [],
+            "three are under way, and two its cap"
+        );
+    }
+
+    fn operators(number: usize, deliveries: usize) -> Due {
+        Due { is_operators: true, ..due(number, deliveries) }
+    }
+
+    /// Takes what is shared out; whose that was.
+    fn claim(places: &mut Places, due: Vec<Due>) -> (Vec<(usize, usize)>, Next) {
+        let shares = places.share(whole(due), now());
+        for (due, share) in &shares.shares {
+            for _ in 0..*share {
+                places.take(&due.tenant, due.is_operators);
+            }
+        }
+        (counts(&shares), shares.next)
+    }
+
+    #[test]
+    fn an_operators_destination_that_hangs_leaves_places_for_all_others() {
+        let mut places = Places::default();
+        let all: Vec<Due> = (0..100).map(|number| operators(number, 32)).collect();
+        let mut claimed = 0;
+        for _ in 0..9 {
+            claimed +=
+                claim(&mut places, all.clone()).0.iter().map(|(_, share)| share).sum::<usize>();
+        }
+        assert_eq!(claimed, 128);
+        assert_eq!(claim(&mut places, all.clone()), (vec![], Next::WithAPlace));
+        let probe = Due { is_probe: true, ..operators(200, 1) };
+        assert_eq!(claim(&mut places, vec![probe]), (vec![], Next::WithAPlace));
+        let with_own = all.into_iter().chain([due(300, 9)]).collect();
+        assert_eq!(claim(&mut places, with_own), (vec![(300, 4)], Next::WithAPlace));
+    }
+
+    #[test]
+    fn the_places_of_the_operators_destination_go_round() {
+        let mut places = Places::default();
+        let all: Vec<Due> = (0..130).map(|number| operators(number, 1)).collect();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let after = places.goes_on_after().unwrap().cloned();
+            let due = all.iter().filter(|due| Some(&due.tenant) > after.as_ref()).cloned();
+            let due = due.filter(|due| !first.contains(&due.tenant)).collect();
+            for (number, share) in claim(&mut places, due).0 {
+                assert_eq!(share, 1);
+                first.push(tenant(number));
+            }
+        }
+        assert_eq!(first, (0..128).map(tenant).collect::<Vec<_>>());
+        // Three are free again, and those who had them have more.
+        for number in 0..3 {
+            places.give_back(&tenant(number), true, now());
+        }
+        let waiting = [0, 1, 2, 128, 129].map(|number| operators(number, 1)).to_vec();
+        second.extend(claim(&mut places, waiting).0);
+        assert_eq!(second, [(0, 1), (128, 1), (129, 1)]);
     }
 
     proptest::proptest! {

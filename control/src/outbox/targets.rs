@@ -8,12 +8,18 @@ use crate::{
 use contract::id::TenantId;
 use std::collections::BTreeSet;
 
+/// A receiver, and which version of its tenant's own destination that is; 0, where it is the operator's.
+pub(super) struct Receiver {
+    pub(super) target: Target,
+    pub(super) version: i64,
+}
+
 impl Outbox {
     /// Each delivery with its receiver, as its tenant has set it at this moment.
     pub(super) async fn with_targets(
         &self,
         claimed: Vec<ClaimedDelivery>,
-    ) -> Result<Vec<(ClaimedDelivery, Target)>, StoreError> {
+    ) -> Result<Vec<(ClaimedDelivery, Receiver)>, StoreError> {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
@@ -21,8 +27,9 @@ impl Outbox {
         let tenants: Vec<&TenantId> = tenants.into_iter().collect();
         let own = self.store.destinations_of(&tenants).await?;
         let with_target = |delivery: ClaimedDelivery| {
-            let target = self.notifier.target(&delivery.tenant, own.get(&delivery.tenant));
-            (delivery, target)
+            let own = own.get(&delivery.tenant);
+            let target = self.notifier.target(&delivery.tenant, own);
+            (delivery, Receiver { target, version: own.map_or(0, |own| own.version) })
         };
         Ok(claimed.into_iter().map(with_target).collect())
     }

@@ -56,7 +56,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Lets a destination that was put again begin anew, whether it was paused or stopped; whether it was.
+    /// Lets a destination that was put again begin anew; whether it was paused or stopped.
     pub async fn restart_destination(
         &self,
         tenant: &TenantId,
@@ -78,14 +78,13 @@ impl Store {
         (by, request_id): (&Actor, Option<String>),
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let before: Option<String> = sqlx::query_scalar(
-            "SELECT status FROM destination_health WHERE tenant_id = $1 FOR UPDATE",
-        )
-        .bind(tenant.as_str())
-        .fetch_optional(&mut **tx)
-        .await?;
-        let Some(before) = before.filter(|status| status != "active") else { return Ok(false) };
+        // Whoever records a try holds the same lock while he asks which version is the current one.
+        let before = lock_health(tx, &[tenant.as_str()], at).await?.remove(tenant.as_str());
         write_health(tx, tenant.as_str(), &DestinationHealth::new(at)).await?;
+        let before = before.map_or(Standing::Active, |health| health.standing);
+        if before == Standing::Active {
+            return Ok(false);
+        }
         let line = AuditLine {
             tenant,
             connection: None,
@@ -94,38 +93,43 @@ impl Store {
             request_id,
             at,
         };
-        self.write_audit(tx, line, serde_json::json!({ "was": before })).await?;
+        self.write_audit(tx, line, serde_json::json!({ "was": before.as_str() })).await?;
         wake(tx).await?;
         Ok(true)
     }
 
-    /// Lets tries change how their destinations stand, in the transaction that records them.
+    /// Lets tries change how their destinations stand, in the transaction that records them. A try at a
+    /// version that was put away since says nothing of the one that is there.
     pub(super) async fn record_health(
         &self,
         tx: &mut Tx,
-        tried: &[(&TenantId, Tried)],
+        tried: &[(&TenantId, i64, Tried)],
         jitter: f64,
     ) -> Result<Vec<(TenantId, Turn, Option<String>)>, StoreError> {
-        let mut by_tenant = BTreeMap::<&TenantId, Vec<Tried>>::new();
-        for (tenant, tried) in tried {
-            by_tenant.entry(tenant).or_default().push(*tried);
+        let mut by_tenant = BTreeMap::<&TenantId, Vec<(i64, Tried)>>::new();
+        for (tenant, version, tried) in tried {
+            by_tenant.entry(tenant).or_default().push((*version, *tried));
         }
         let tenants: Vec<&str> = by_tenant.keys().map(|tenant| tenant.as_str()).collect();
         let known = read_health(tx, &tenants).await?;
         // A receiver that takes everything changes nothing, and its row is not locked.
         by_tenant.retain(|tenant, tried| {
+            let tried = tried.iter().map(|(_, tried)| *tried);
             known.get(tenant.as_str()).is_none_or(|health| fold(health, tried, jitter).0 != *health)
         });
         let tenants: Vec<&str> = by_tenant.keys().map(|tenant| tenant.as_str()).collect();
         if tenants.is_empty() {
             return Ok(Vec::new());
         }
-        let since = by_tenant.values().flatten().map(|tried| tried.at).min().unwrap_or_default();
-        let locked = lock_health(tx, &tenants, since).await?;
+        let since = by_tenant.values().flatten().map(|(_, tried)| tried.at).min();
+        let locked = lock_health(tx, &tenants, since.unwrap_or_default()).await?;
+        let current = read_versions(tx, &tenants).await?;
         let mut turns = Vec::new();
         for (tenant, tried) in by_tenant {
             let Some(before) = locked.get(tenant.as_str()) else { continue };
-            let (after, turned) = fold(before, &tried, jitter);
+            let current = current.get(tenant.as_str()).copied().unwrap_or_default();
+            let tried = tried.into_iter().filter(|(version, _)| *version == current);
+            let (after, turned) = fold(before, tried.map(|(_, tried)| tried), jitter);
             write_health(tx, tenant.as_str(), &after).await?;
             for (turn, health, at) in turned {
                 self.write_turn(tx, tenant, (turn, &health), at).await?;
@@ -159,8 +163,12 @@ impl Store {
 type Turned = Vec<(Turn, DestinationHealth, DateTime<Utc>)>;
 
 /// What one tenant's tries make of its destination, one after the other.
-fn fold(before: &DestinationHealth, tried: &[Tried], jitter: f64) -> (DestinationHealth, Turned) {
-    let mut tried = tried.to_vec();
+fn fold(
+    before: &DestinationHealth,
+    tried: impl Iterator<Item = Tried>,
+    jitter: f64,
+) -> (DestinationHealth, Turned) {
+    let mut tried: Vec<Tried> = tried.collect();
     tried.sort_by_key(|tried| tried.at);
     let mut turned = Vec::new();
     let mut health = before.clone();
@@ -182,6 +190,17 @@ async fn read_health(
             .fetch_all(&mut **tx)
             .await?;
     Ok(rows.into_iter().map(|row| (row.tenant, row.health)).collect())
+}
+
+/// The versions of those who have a destination of their own.
+async fn read_versions(tx: &mut Tx, tenants: &[&str]) -> Result<BTreeMap<String, i64>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT tenant_id, version FROM destinations WHERE tenant_id = ANY($1) AND url IS NOT NULL",
+    )
+    .bind(tenants)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Locks the rows in the order of their key, after making those that are not there yet.

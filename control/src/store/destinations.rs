@@ -180,7 +180,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a tenant's own destination; `false`, if it has none.
+    /// Removes a tenant's own destination; `false`, if it has none. Either way the operator's begins anew: a
+    /// tenant without its own has no other way to say that it works by now.
     pub async fn remove_destination(&self, removal: Removal<'_>) -> Result<bool, StoreError> {
         let Removal { tenant, actor, request_id, at } = removal;
         let mut tx = self.begin(As::Tenant(tenant)).await?;
@@ -193,20 +194,21 @@ impl Store {
         .bind(at)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(version) = version else { return Ok(false) };
-        let (action, connection) = (AuditAction::DestinationRemoved, None);
-        let line = AuditLine {
-            tenant,
-            connection,
-            actor: &actor,
-            action,
-            request_id: request_id.clone(),
-            at,
-        };
-        self.write_audit(&mut tx, line, serde_json::json!({ "version": version })).await?;
-        // How it fared says nothing of the operator's, which is told from now on.
+        if let Some(version) = version {
+            let (action, connection) = (AuditAction::DestinationRemoved, None);
+            let line = AuditLine {
+                tenant,
+                connection,
+                actor: &actor,
+                action,
+                request_id: request_id.clone(),
+                at,
+            };
+            self.write_audit(&mut tx, line, serde_json::json!({ "version": version })).await?;
+        }
+        // How the own one fared says nothing of the operator's, which is told from now on.
         self.restart(&mut tx, tenant, (&actor, request_id), at).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(version.is_some())
     }
 }

@@ -35,7 +35,8 @@ async fn claims_for_the_well(app: &TestApp, is_any_ill: bool) -> (usize, usize) 
                 _ => (DELIVERED, true),
             };
             ended.push(finished(app, delivery, outcome));
-            places.give_back(&delivery.tenant, Some(is_taken), app.clock.now());
+            places.learn(&delivery.tenant, outcome, app.clock.now());
+            places.give_back(&delivery.tenant, false, app.clock.now());
             *told.entry(delivery.tenant.to_string()).or_default() += usize::from(is_taken);
         }
         app.store.record_tries(&ended, 0.0).await.unwrap();

@@ -1,18 +1,26 @@
 //! A destination that keeps failing is paused, probed and resumed; one that wants nothing is stopped.
 
 use crate::{
+    destination::{call, with_own_receiver},
     sending::{DELIVERED, REFUSED, claim, finished, seed, send_all},
+    setup::Setup,
     support::TestApp,
 };
+use axum::http::{Method, StatusCode};
 use chrono::TimeDelta;
 use contract::id::TenantId;
-use control::domain::{
-    audit::Actor,
-    destination_health::Standing,
-    outcome::{NoAnswer, Outcome},
+use control::{
+    domain::{
+        audit::Actor,
+        destination_health::Standing,
+        outcome::{NoAnswer, Outcome},
+    },
+    store::Finished,
 };
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
+const GONE: Outcome = Outcome::Refused { status: 410, retry_after: None };
 const OURS: Outcome = Outcome::NoAnswer(NoAnswer::OurResolver);
 
 fn acme() -> TenantId {
@@ -148,6 +156,78 @@ async fn a_destination_that_is_gone_is_sent_nothing_until_it_is_put_again(pool: 
         ]
     );
     app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn who_has_no_destination_of_his_own_starts_the_operators_again_by_removing_it(pool: PgPool) {
+    // Nobody needs a key for it.
+    let app = TestApp::start_as(pool, Setup { has_data_key: false, ..Setup::default() }).await;
+    app.receiver_answers(&[410]);
+    app.activate().await;
+    assert_eq!(standing(&app).await, "stopped");
+    call(&app, "rival", Method::DELETE, &Value::Null).await;
+    assert_eq!(standing(&app).await, "stopped");
+    app.activate().await;
+    for _ in 0..2 {
+        let answer = call(&app, "acme", Method::DELETE, &Value::Null).await;
+        assert_eq!((answer.status, standing(&app).await), (StatusCode::NO_CONTENT, "active"));
+    }
+    app.advance(3600);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.notified_types(), ["connection.activated", "connection.activated"]);
+    let restarted = ("destination.restarted".to_owned(), "spiffe://acme.example/app".to_owned());
+    assert_eq!(trail(&app).await[1..], [restarted], "once, and nothing was removed");
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_try_at_the_old_address_says_nothing_of_the_new_one(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let put = async || {
+        let body = json!({"url": "https://app.example/"});
+        assert_eq!(call(&app, "acme", Method::PUT, &body).await.status, StatusCode::OK);
+    };
+    seed(&app, "acme", 4).await;
+    let claimed = claim(&app).await;
+    let at_version = |version: i64, at: usize, outcome: Outcome| {
+        [Finished { destination: version, ..finished(&app, &claimed[at], outcome) }]
+    };
+    // The operator's, while the first of its own is put; that one, while the next is; and the operator's again.
+    for (at, version, outcome) in [(0, 0, GONE), (1, 1, GONE), (2, 0, REFUSED)] {
+        put().await;
+        let ended = at_version(version, at, outcome);
+        let recorded = app.store.record_tries(&ended, 0.0).await.unwrap();
+        assert_eq!((recorded.deliveries.len(), recorded.turns.len()), (1, 0), "{version}");
+    }
+    assert_eq!(standing(&app).await, "active");
+    assert_eq!(app.count("SELECT failures::bigint FROM destination_health").await, 0);
+    // The one that is there may stop.
+    app.store.record_tries(&at_version(3, 3, GONE), 0.0).await.unwrap();
+    assert_eq!(standing(&app).await, "stopped");
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_failed_before_a_destination_was_put_is_forgotten(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    seed(&app, "acme", 4).await;
+    assert_eq!(send_all(&app, REFUSED).await, 4);
+    assert_eq!(app.count("SELECT failures::bigint FROM destination_health").await, 4);
+    call(&app, "acme", Method::DELETE, &Value::Null).await;
+    assert_eq!(app.count("SELECT failures::bigint FROM destination_health").await, 0);
+    assert_eq!(trail(&app).await, [], "it was active, and is");
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_tenants_own_destination_that_is_gone_stops(pool: PgPool) {
+    let (app, own, url) = with_own_receiver(pool).await;
+    let shown = call(&app, "acme", Method::PUT, &json!({ "url": url })).await.json();
+    own.lock().unwrap().secret = shown["secrets"][0].as_str().map(str::to_owned);
+    own.lock().unwrap().answers = vec![410];
+    app.activate().await;
+    assert_eq!(standing(&app).await, "stopped");
+    app.abandon();
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]

@@ -6,6 +6,9 @@ use crate::{
 };
 use serde_json::json;
 use sqlx::PgPool;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn of_a_batch_only_what_is_still_leased_is_written(pool: PgPool) {
@@ -90,6 +93,57 @@ async fn a_delivery_that_waits_for_nobody_is_rescued_and_no_other(pool: PgPool) 
     app.outbox.run_once().await.unwrap();
     assert_eq!(app.notified_types()[1..], ["connection.activated", "connection.deleted"]);
     app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_row_that_somebody_holds_keeps_no_other_from_being_recorded(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    for (tenant, connections) in [("acme", 1), ("rival", 3)] {
+        seed(&app, tenant, connections).await;
+    }
+    let mut holder = pool.begin().await.unwrap();
+    let held = "SELECT FROM connections WHERE tenant_id = 'acme' FOR UPDATE";
+    sqlx::query(held).execute(&mut *holder).await.unwrap();
+    let mut told = app.receiver().told.subscribe();
+    let stop = CancellationToken::new();
+    let stopping = async {
+        told.wait_for(|told| *told == 4).await.unwrap();
+        stop.cancel();
+    };
+    // Whoever is asked to stop records what it sent.
+    let running = async { tokio::join!(app.outbox.run(stop.clone()), stopping) };
+    timeout(Duration::from_secs(20), running).await.expect("it waits for the one that is held");
+    let ended =
+        "SELECT count(*) FROM deliveries WHERE status = 'delivered' AND tenant_id = 'rival'";
+    assert_eq!(app.count(ended).await, 3);
+    holder.rollback().await.unwrap();
+    // It is sent again when its lease ends.
+    app.advance(LEASE);
+    assert_eq!(app.outbox.run_once().await.unwrap(), 1);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn no_more_is_sent_than_there_are_places_for_while_nothing_is_recorded(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    for number in 0..20 {
+        seed(&app, &format!("t{number:02}"), 40).await;
+    }
+    let mut holder = pool.begin().await.unwrap();
+    let held = "LOCK TABLE delivery_attempts IN EXCLUSIVE MODE";
+    sqlx::query(held).execute(&mut *holder).await.unwrap();
+    let mut told = app.receiver().told.subscribe();
+    let stop = CancellationToken::new();
+    let watching = async {
+        told.wait_for(|told| *told >= 100).await.unwrap();
+        let too_many = told.wait_for(|told| *told > 256);
+        let is_too_many = timeout(Duration::from_millis(1500), too_many).await.is_ok();
+        holder.rollback().await.unwrap();
+        stop.cancel();
+        assert!(!is_too_many, "what is not recorded has no place any more");
+    };
+    tokio::join!(app.outbox.run(stop.clone()), watching);
+    app.abandon();
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]

@@ -66,6 +66,10 @@ async fn a_secret_is_made_shown_once_and_kept_sealed(pool: PgPool) {
     let health = json!({"status": "active", "reason": null, "since": null, "failures": 0,
         "lastSuccessAt": null, "lastFailureAt": null});
     assert_eq!(operators["health"], health);
+    // It begins with what was put.
+    let health = json!({"status": "active", "reason": null, "since": crate::support::text(app.clock.now()),
+        "failures": 0, "lastSuccessAt": null, "lastFailureAt": null});
+    assert_eq!(shown["health"], health);
     let expected = json!({"url": "https://app.example/hooks", "isDefault": false, "version": 1,
         "eventTypes": ["connection.deleted"], "returnOrigins": ["https://app.example"], "ca": null,
         "serverName": "app.internal", "updatedAt": crate::support::text(app.clock.now()), "health": health});

@@ -86,6 +86,13 @@ fn read_wait(text: &str) -> Option<Duration> {
     (!wait.is_zero() && wait <= WAIT_MAX).then_some(wait)
 }
 
+/// Whether a try that begins now ends before the lease does, however long it takes: after that, another worker
+/// may be sending the same.
+pub fn has_time(now: DateTime<Utc>, longest: Duration, lease_until: DateTime<Utc>) -> bool {
+    TimeDelta::from_std(longest)
+        .is_ok_and(|longest| lease_until.signed_duration_since(now) >= longest)
+}
+
 /// How far a delivery has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {

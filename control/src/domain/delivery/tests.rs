@@ -141,3 +141,11 @@ fn a_schedule_is_a_list_of_waits() {
     assert_eq!(after(1), NextStep::RetryIn(Duration::from_secs(2)));
     assert_eq!(after(2), NextStep::GiveUp);
 }
+
+#[test]
+fn what_could_last_longer_than_its_lease_is_not_begun() {
+    let longest = Duration::from_secs(15);
+    for (now, expected) in [(0, true), (10, true), (11, false), (25, false), (1000, false)] {
+        assert_eq!(has_time(at(now), longest, at(25)), expected, "{now}");
+    }
+}

@@ -4,24 +4,26 @@
 mod record;
 mod say;
 
-use super::{Outbox, POLL, rest};
+use super::{Outbox, POLL, rest, targets::Receiver};
 use crate::{
     cause::chain,
+    clock::Clock,
     domain::{
-        outcome::Fault,
+        delivery::has_time,
         places::{Next, Places},
     },
-    notifier::{SEND_TIMEOUT, Sent, Target},
+    notifier::{SEND_TIMEOUT, Sent},
     store::{ClaimedDelivery, Finished, Round, StoreError, Try},
     trace,
 };
+use contract::id::TenantId;
 use futures::future::join_all;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,12 +44,22 @@ const RESCUE_EVERY: Duration = Duration::from_secs(30);
 
 /// Which places of this process are taken, by whom. It is lost with the process, and nothing with it.
 #[derive(Debug, Default)]
-pub struct Seats(Mutex<Places>);
+pub struct Seats {
+    places: Mutex<Places>,
+    /// Told of every place that is free again.
+    freed: Notify,
+}
 
 impl Seats {
     fn places(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A try that ended. Its place is taken until it is recorded, so that no more is sent than can be written down.
+struct Unrecorded {
+    finished: Finished,
+    seat: Seat,
 }
 
 impl Outbox {
@@ -64,7 +76,7 @@ impl Outbox {
 
     async fn send_what_comes_due(
         &self,
-        finished: mpsc::Sender<Finished>,
+        finished: mpsc::Sender<Unrecorded>,
         mut woken: watch::Receiver<()>,
         stop: &CancellationToken,
     ) {
@@ -73,9 +85,9 @@ impl Outbox {
         while !stop.is_cancelled() {
             let next = match self.claim_due().await {
                 Ok((claimed, next)) => {
-                    for (delivery, target) in claimed {
+                    for claimed in claimed {
                         let finished = finished.clone();
-                        under_way.spawn(send_safely(self.clone(), delivery, target, finished));
+                        under_way.spawn(send_safely(self.clone(), claimed, finished));
                     }
                     next
                 }
@@ -86,14 +98,10 @@ impl Outbox {
             };
             match next {
                 Next::AtOnce => {}
-                Next::WithAPlace => {
-                    tokio::select! {
-                        () = self.until_there_is_room(&mut under_way) => {
-                            tokio::time::sleep(GATHER).await;
-                        }
-                        () = rest(&mut woken, stop) => {}
-                    }
-                }
+                Next::WithAPlace => tokio::select! {
+                    () = self.until_there_is_room() => tokio::time::sleep(GATHER).await,
+                    () = rest(&mut woken, stop) => {}
+                },
                 Next::WhenWoken => rest(&mut woken, stop).await,
             }
             while let Some(ended) = under_way.try_join_next() {
@@ -106,14 +114,13 @@ impl Outbox {
     }
 
     /// Waits until somebody who has more due has a place for it.
-    async fn until_there_is_room(&self, under_way: &mut JoinSet<()>) {
-        while let Some(ended) = under_way.join_next().await {
-            say_panic(&ended);
+    async fn until_there_is_room(&self) {
+        loop {
+            self.seats.freed.notified().await;
             if self.seats.places().has_room() {
                 return;
             }
         }
-        std::future::pending::<()>().await;
     }
 
     /// Sends all that is due, and says how many that were.
@@ -125,15 +132,15 @@ impl Outbox {
                 return Ok(sent);
             }
             sent = sent.saturating_add(claimed.len());
-            let finished =
-                join_all(claimed.into_iter().map(|(delivery, target)| self.send(delivery, target)))
-                    .await;
+            let ended = join_all(claimed.into_iter().map(|claimed| self.send(claimed))).await;
+            let (finished, _seats): (Vec<Finished>, Vec<Seat>) =
+                ended.into_iter().flatten().map(|it| (it.finished, it.seat)).unzip();
             self.record(finished).await?;
         }
     }
 
     /// Claims as many as there are places for.
-    async fn claim_due(&self) -> Result<(Vec<(ClaimedDelivery, Target)>, Next), StoreError> {
+    async fn claim_due(&self) -> Result<(Vec<Claimed>, Next), StoreError> {
         let after = match self.seats.places().goes_on_after() {
             Some(after) => after.cloned(),
             None => return Ok((Vec::new(), Next::WithAPlace)),
@@ -142,33 +149,37 @@ impl Outbox {
         let share = |walk| self.seats.places().share(walk, round.at);
         let (claimed, shares) = self.store.claim_deliveries(round, share).await?;
         let claimed = self.with_targets(claimed).await?;
-        let mut places = self.seats.places();
-        for (delivery, _target) in &claimed {
-            places.take(&delivery.tenant);
-        }
-        Ok((claimed, shares.next))
+        let claimed = claimed.into_iter().map(|(delivery, receiver)| {
+            let is_operators = receiver.version == 0;
+            let seat = Seat::take(self, &delivery.tenant, is_operators);
+            Claimed { delivery, receiver, seat }
+        });
+        Ok((claimed.collect(), shares.next))
     }
 
-    /// Sends a delivery, decides what follows, and gives its place back.
-    async fn send(&self, delivery: ClaimedDelivery, target: Target) -> Finished {
-        let seat = Seat { outbox: self, delivery: &delivery, is_taken: None };
+    /// Sends a delivery, and decides what follows; nothing, if it may be another worker's before it ends.
+    async fn send(&self, claimed: Claimed) -> Option<Unrecorded> {
+        let Claimed { delivery, receiver, seat } = claimed;
         let started_at = self.clock.now();
+        if !has_time(started_at, SEND_TIMEOUT, delivery.lease_until) {
+            tracing::warn!(delivery.id = %delivery.id, "sent later: its lease would end before it did");
+            return None;
+        }
         let span = tracing::info_span!("delivery", delivery.id = %delivery.id, trace.id = Empty);
-        let sending = self.notifier.send(&target, delivery.event, &delivery.body, started_at);
+        let sending =
+            self.notifier.send(&receiver.target, delivery.event, &delivery.body, started_at);
         let sent = trace::within(delivery.traceparent.clone(), span, Box::pin(sending));
         let Sent { outcome, detail, answer } = sent.await;
-        seat.leave(match outcome.fault() {
-            None => Some(true),
-            Some(Fault::Network | Fault::Theirs) => Some(false),
-            Some(Fault::Ours) => None,
-        });
         let ended_at = self.clock.now();
+        self.seats.places().learn(&delivery.tenant, outcome, ended_at);
         let jitter = self.mint.jitter();
         let next = self.schedule.after_try(delivery.progress, outcome, ended_at, jitter);
         let duration = ended_at.signed_duration_since(started_at).to_std().unwrap_or_default();
         self.metrics.delivered(outcome, duration);
         let attempt = Try { started_at, duration, outcome, detail, answer };
-        Finished { delivery, attempt, ended_at, next }
+        let destination = receiver.version;
+        let finished = Finished { delivery, destination, attempt, ended_at, next };
+        Some(Unrecorded { finished, seat })
     }
 
     /// Carries out what tenants asked to be sent again, batch by batch.
@@ -226,34 +237,38 @@ fn say_panic(ended: &Result<(), JoinError>) {
     }
 }
 
-/// A place that is taken; whoever drops it gives it back.
-struct Seat<'a> {
-    outbox: &'a Outbox,
-    delivery: &'a ClaimedDelivery,
-    is_taken: Option<bool>,
-}
-
-impl Seat<'_> {
-    /// Gives it back, and says whether the receiver took what it was sent.
-    fn leave(mut self, is_taken: Option<bool>) {
-        self.is_taken = is_taken;
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let Outbox { seats, clock, .. } = self.outbox;
-        seats.places().give_back(&self.delivery.tenant, self.is_taken, clock.now());
-    }
-}
-
-async fn send_safely(
-    outbox: Outbox,
+/// A delivery that is to be sent, where, and its place.
+struct Claimed {
     delivery: ClaimedDelivery,
-    target: Target,
-    finished: mpsc::Sender<Finished>,
-) {
-    let ended = outbox.send(delivery, target).await;
+    receiver: Receiver,
+    seat: Seat,
+}
+
+/// A place that is taken; whoever drops it gives it back.
+struct Seat {
+    seats: Arc<Seats>,
+    clock: Clock,
+    tenant: TenantId,
+    is_operators: bool,
+}
+
+impl Seat {
+    fn take(outbox: &Outbox, tenant: &TenantId, is_operators: bool) -> Self {
+        outbox.seats.places().take(tenant, is_operators);
+        let (seats, clock) = (Arc::clone(&outbox.seats), outbox.clock.clone());
+        Self { seats, clock, tenant: tenant.clone(), is_operators }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.places().give_back(&self.tenant, self.is_operators, self.clock.now());
+        self.seats.freed.notify_one();
+    }
+}
+
+async fn send_safely(outbox: Outbox, claimed: Claimed, finished: mpsc::Sender<Unrecorded>) {
+    let Some(ended) = outbox.send(claimed).await else { return };
     // Whoever records goes on until the last sender is gone.
     if finished.send(ended).await.is_err() {
         tracing::error!("nobody records what was sent; it is sent again when its lease ends");

@@ -1,6 +1,6 @@
 //! Records tries that ended: while one transaction commits, the next tries gather for the one after it.
 
-use super::{Outbox, POLL, say};
+use super::{Outbox, POLL, Seat, Unrecorded, say};
 use crate::{
     cause::chain,
     store::{Finished, StoreError},
@@ -16,10 +16,13 @@ const ASKED_AGAIN: usize = 8;
 
 impl Outbox {
     /// Records until nobody sends any more.
-    pub(super) async fn record_what_is_finished(&self, mut unrecorded: mpsc::Receiver<Finished>) {
+    pub(super) async fn record_what_is_finished(&self, mut unrecorded: mpsc::Receiver<Unrecorded>) {
         let mut together = Vec::with_capacity(TOGETHER_MAX);
         while unrecorded.recv_many(&mut together, TOGETHER_MAX).await > 0 {
-            self.record_patiently(std::mem::take(&mut together)).await;
+            let ended = together.drain(..).map(|it| (it.finished, it.seat));
+            let (finished, seats): (Vec<Finished>, Vec<Seat>) = ended.unzip();
+            self.record_patiently(finished).await;
+            drop(seats);
         }
     }
 

@@ -57,7 +57,7 @@ impl Store {
         shares: &Shares,
         probes: &BTreeSet<String>,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let lease = self.mint.lease();
+        let (lease, lease_until) = (self.mint.lease(), later(round.at, round.lease_for));
         // Another replica may have taken the probe a moment ago.
         let ours = shares
             .shares
@@ -88,18 +88,18 @@ impl Store {
         )
         .bind(lease)
         .bind(round.at)
-        .bind(later(round.at, round.lease_for))
+        .bind(lease_until)
         .bind(tenants)
         .bind(counts)
         .fetch_all(&mut **tx)
         .await?;
-        rows.into_iter().map(|row| claimed(row, lease, probes)).collect()
+        rows.into_iter().map(|row| claimed(row, (lease, lease_until), probes)).collect()
     }
 }
 
 fn claimed(
     row: Row,
-    lease: Uuid,
+    (lease, lease_until): (Uuid, DateTime<Utc>),
     probes: &BTreeSet<String>,
 ) -> Result<ClaimedDelivery, StoreError> {
     let (id, tenant, connection, event, tries, our_fault_since, is_redelivery, body, traceparent) =
@@ -108,6 +108,7 @@ fn claimed(
     Ok(ClaimedDelivery {
         id: DeliveryId::from_uuid(id),
         lease,
+        lease_until,
         is_probe: probes.contains(&tenant),
         tenant: read("deliveries.tenant_id", &tenant)?,
         connection: ConnectionId::from_uuid(connection),
@@ -126,7 +127,7 @@ async fn walk(
     tx: &mut Transaction<'static, Postgres>,
     round: Round<'_>,
 ) -> Result<Walk, StoreError> {
-    let rows: Vec<(String, i64, bool)> = sqlx::query_as(
+    let rows: Vec<(String, i64, bool, bool)> = sqlx::query_as(
         "WITH RECURSIVE walk AS (
              (SELECT tenant_id, 1 AS step FROM deliveries
               WHERE status = 'ready' AND tenant_id > $1 ORDER BY tenant_id LIMIT 1)
@@ -145,8 +146,9 @@ async fn walk(
                      ORDER BY due_at LIMIT $4
                  ) AS due
              ) END,
-             coalesce(health.status = 'paused', false)
+             coalesce(health.status = 'paused', false), own.url IS NULL
          FROM walk LEFT JOIN destination_health AS health USING (tenant_id)
+             LEFT JOIN destinations AS own USING (tenant_id)
          ORDER BY walk.tenant_id",
     )
     .bind(round.after.map_or("", TenantId::as_str))
@@ -158,10 +160,11 @@ async fn walk(
     let is_cut = rows.len() >= TENANTS_MAX;
     let came_to = rows.last().filter(|_| is_cut);
     let came_to = came_to.map(|(tenant, ..)| read("deliveries.tenant_id", tenant)).transpose()?;
-    let due = rows.into_iter().filter(|(_, deliveries, _)| *deliveries > 0);
-    let due = due.map(|(tenant, deliveries, is_probe)| {
+    let due = rows.into_iter().filter(|(_, deliveries, ..)| *deliveries > 0);
+    let due = due.map(|(tenant, deliveries, is_probe, is_operators)| {
         let tenant = read("deliveries.tenant_id", &tenant)?;
-        Ok(Due { tenant, deliveries: usize::try_from(deliveries).unwrap_or_default(), is_probe })
+        let deliveries = usize::try_from(deliveries).unwrap_or_default();
+        Ok(Due { tenant, deliveries, is_probe, is_operators })
     });
     Ok(Walk { due: due.collect::<Result<_, StoreError>>()?, came_to })
 }

@@ -25,6 +25,8 @@ pub use rescue::Stranded;
 pub struct ClaimedDelivery {
     pub id: DeliveryId,
     pub lease: Uuid,
+    /// When it may be another worker's.
+    pub lease_until: DateTime<Utc>,
     pub tenant: TenantId,
     pub connection: ConnectionId,
     pub event: EventId,
@@ -55,6 +57,8 @@ pub struct Try {
 #[derive(Debug, Clone)]
 pub struct Finished {
     pub delivery: ClaimedDelivery,
+    /// The version of its tenant's own destination that it was sent to; 0, where it was the operator's.
+    pub destination: i64,
     pub attempt: Try,
     pub ended_at: DateTime<Utc>,
     pub next: NextStep,
