@@ -82,6 +82,9 @@ async fn a_live_outbox_tells_the_others_while_one_receiver_hangs(pool: PgPool) {
         let in_time = tokio::time::timeout(Duration::from_secs(10), all_others).await.is_ok();
         assert!(in_time, "the hanging one answers no sooner than after 15 s");
         assert!(!app.notified().iter().any(hanging));
+        let under_way =
+            "SELECT count(*) FROM deliveries WHERE tenant_id = 't01' AND lease IS NOT NULL";
+        assert_eq!(app.count(under_way).await, 4);
         // Whoever is asked to stop finishes what is under way, and records it.
         stop.cancel();
         app.receiver().released.send_replace(true);

@@ -112,7 +112,9 @@ async fn a_row_that_somebody_holds_keeps_no_other_from_being_recorded(pool: PgPo
     };
     // Whoever is asked to stop records what it sent.
     let running = async { tokio::join!(app.outbox.run(stop.clone()), stopping) };
-    timeout(Duration::from_secs(20), running).await.expect("it waits for the one that is held");
+    timeout(Duration::from_secs(20), Box::pin(running))
+        .await
+        .expect("it waits for the one that is held");
     let ended =
         "SELECT count(*) FROM deliveries WHERE status = 'delivered' AND tenant_id = 'rival'";
     assert_eq!(app.count(ended).await, 3);
