@@ -282,8 +282,8 @@ impl Places {
 const fn is_taken(outcome: Outcome) -> Option<bool> {
     match (outcome, outcome.fault()) {
         (_, None) => Some(true),
-        (Outcome::NoAnswer(NoAnswer::OurResolver), _) => Some(false),
-        (_, Some(Fault::Network | Fault::Theirs)) => Some(false),
+        (Outcome::NoAnswer(NoAnswer::OurResolver), _)
+        | (_, Some(Fault::Network | Fault::Theirs)) => Some(false),
         (_, Some(Fault::Ours)) => None,
     }
 }
