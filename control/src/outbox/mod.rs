@@ -164,7 +164,7 @@ impl Outbox {
             let listening = async {
                 let mut listener = self.store.listen().await?;
                 loop {
-                    listener.recv().await?;
+                    listener.heard().await?;
                     wake.send_replace(());
                 }
             };

@@ -1,6 +1,6 @@
 //! Attempts: how one is opened, whose a state is, how an attempt is looked up and ends.
 
-use super::{As, Store, StoreError, later, read, receipts::Postponed};
+use super::{As, Store, StoreError, later, read, receipts::Postponed, tx::Tx};
 use crate::domain::{
     attempt::{Waiting, first_look},
     callback::{UnverifiedState, state_hash},
@@ -9,7 +9,6 @@ use crate::domain::{
 };
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
-use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -130,7 +129,7 @@ impl Store {
 }
 
 pub(super) async fn find_attempt(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     state: &UnverifiedState,
 ) -> Result<Option<FoundAttempt>, StoreError> {
     let row: Option<(String, Uuid, Uuid)> = sqlx::query_as(
@@ -151,7 +150,7 @@ pub(super) async fn find_attempt(
 
 /// Where the browser of an attempt goes back to.
 pub(super) async fn return_url(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     found: &FoundAttempt,
 ) -> Result<Option<String>, StoreError> {
     let query = "SELECT return_url FROM attempts WHERE tenant_id = $1 AND attempt_id = $2";
@@ -165,7 +164,7 @@ pub(super) async fn return_url(
 
 /// Compare and set: an attempt that is open, in time, and whose callback nobody started.
 pub(super) async fn mark_callback(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     found: &FoundAttempt,
     at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
@@ -184,7 +183,7 @@ pub(super) async fn mark_callback(
 }
 
 pub(super) async fn open_attempt(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     (tenant, connection): (&TenantId, ConnectionId),
     new: &NewAttempt<'_>,
     at: DateTime<Utc>,
@@ -216,7 +215,7 @@ pub(super) async fn open_attempt(
 }
 
 pub(super) async fn end_attempt(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     attempt: AttemptId,
     end: AttemptEnd,

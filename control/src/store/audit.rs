@@ -1,6 +1,6 @@
 //! The trail: lines are added, in the transaction of what they tell, and read in the order of their chain.
 
-use super::{As, Store, StoreError, seal::read_hash};
+use super::{As, Store, StoreError, seal::read_hash, tx::Tx};
 use crate::domain::{
     audit::{Actor, AuditAction},
     audit_chain::{AuditHash, ChainedLine},
@@ -8,7 +8,7 @@ use crate::domain::{
 };
 use chrono::{DateTime, Utc};
 use contract::id::{AuditId, ConnectionId, TenantId};
-use sqlx::{FromRow, Postgres, Transaction};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 /// One line of the trail, but for its detail.
@@ -98,7 +98,7 @@ impl Store {
 
     pub(super) async fn write_audit(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         line: AuditLine<'_>,
         detail: serde_json::Value,
     ) -> Result<(), StoreError> {

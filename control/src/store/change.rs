@@ -9,6 +9,7 @@ use super::{
     later,
     news::tell,
     receipts::end_receipt,
+    tx::Tx,
     wake,
 };
 use crate::domain::{
@@ -26,7 +27,6 @@ use chrono::{DateTime, Utc};
 use contract::id::{
     AttemptId, ConnectionId, DeliveryId, EventId, JobId, NangoConnectionId, ReceiptId, TenantId,
 };
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 /// Who changes which connection, when and why.
@@ -157,7 +157,7 @@ impl Store {
 
     async fn carry_out(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         change: &Change<'_>,
         before: Connection,
         effect: Effect,
@@ -187,7 +187,7 @@ impl Store {
 
     async fn write_transition(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         change: &Change<'_>,
         before: Connection,
         transition: Transition,
@@ -226,7 +226,7 @@ impl Store {
     /// does not want is in the feed alone.
     async fn write_event(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         after: &Connection,
         event: (EventType, Option<&str>),
         at: DateTime<Utc>,
@@ -287,10 +287,7 @@ impl Change<'_> {
     }
 }
 
-async fn update(
-    tx: &mut Transaction<'static, Postgres>,
-    after: &Connection,
-) -> Result<(), StoreError> {
+async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE connections SET status = $3, reason = $4, since = $5, checked_at = $6, version = $7, sequence = $8,
             open_attempt_id = $9, nango_connection_id = $10, provider_account_id = $11, display_name = $12,
@@ -321,7 +318,7 @@ async fn update(
 
 /// Ends claimed work; `false`, if its lease was lost.
 pub(super) async fn settle(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     settled: Settled<'_>,
     at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {

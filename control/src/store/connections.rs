@@ -6,6 +6,7 @@ use super::{
     audit::AuditLine,
     change::{Settled, settle},
     read,
+    tx::Tx,
 };
 use crate::domain::{
     audit::{Actor, AuditAction},
@@ -15,7 +16,7 @@ use crate::domain::{
 };
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, NangoConnectionId, TenantId};
-use sqlx::{FromRow, Postgres, Transaction};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 /// A connection that was started at the vault and is not yet kept.
@@ -241,7 +242,7 @@ impl Store {
 
     /// Reads a connection and keeps others from changing it until the transaction ends.
     pub(super) async fn lock(
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         tenant: &TenantId,
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {

@@ -1,16 +1,14 @@
 //! How destinations stand, written by whoever records tries.
 
-use super::{As, Store, StoreError, audit::AuditLine, wake};
+use super::{As, Store, StoreError, audit::AuditLine, tx::Tx, wake};
 use crate::domain::{
     audit::{Actor, AuditAction},
     destination_health::{DestinationHealth, Standing, Tried, Turn},
 };
 use chrono::{DateTime, Utc};
 use contract::id::TenantId;
-use sqlx::{FromRow, Postgres, Row as _, Transaction, postgres::PgRow};
+use sqlx::{FromRow, Row as _, postgres::PgRow};
 use std::collections::{BTreeMap, BTreeSet};
-
-type Tx = Transaction<'static, Postgres>;
 
 /// A tenant and how its destination stands.
 struct Row {

@@ -1,12 +1,12 @@
 //! Idempotency keys: who works on a call, and what its repeats are answered.
 
-use super::{As, Store, StoreError};
+use super::{As, Store, StoreError, tx::Tx};
 use crate::domain::idempotency::{
     ANSWER_LIFE, Answer, CLAIM_LIFE, Fingerprint, Held, IdempotencyKey, Verdict,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{id::TenantId, principal::Principal};
-use sqlx::{Postgres, Transaction, types::Json};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 /// How many answers are forgotten in one transaction.
@@ -132,7 +132,7 @@ impl Store {
 
 /// Keeps a call's answer, in the transaction of what it answers; `false`, if its lease was lost.
 pub(super) async fn end_call(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     claim: &Claim,
     answer: &Answer,
     at: DateTime<Utc>,
@@ -156,7 +156,7 @@ pub(super) async fn end_call(
 
 /// Claims a key that nobody used; `false`, if somebody did. Of two at once, one waits here for the other.
 async fn insert(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     claim: &Claim,
     fingerprint: Fingerprint,
     at: DateTime<Utc>,
@@ -177,10 +177,7 @@ async fn insert(
 }
 
 /// What is kept under the key; nobody else takes it over until the transaction ends.
-async fn lock(
-    tx: &mut Transaction<'static, Postgres>,
-    claim: &Claim,
-) -> Result<Option<Held>, StoreError> {
+async fn lock(tx: &mut Tx, claim: &Claim) -> Result<Option<Held>, StoreError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT fingerprint, until, status, headers, body FROM idempotency_keys
          WHERE tenant_id = $1 AND principal = $2 AND key = $3 FOR UPDATE",
@@ -204,7 +201,7 @@ async fn lock(
 }
 
 async fn take_over(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     claim: &Claim,
     fingerprint: Fingerprint,
     at: DateTime<Utc>,

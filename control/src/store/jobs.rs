@@ -1,10 +1,9 @@
 //! Jobs: calls to the vault that must still happen.
 
-use super::{As, Postponed, Store, StoreError, later, read, wake};
+use super::{As, Postponed, Store, StoreError, later, read, tx::Tx, wake};
 use crate::domain::connection::Connection;
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, JobId, NangoConnectionId, TenantId};
-use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -42,7 +41,7 @@ impl Store {
     /// `false`, if the same extra success is waiting to be undone already.
     pub(super) async fn write_job(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         connection: &Connection,
         kind: JobKind,
         due_at: DateTime<Utc>,
@@ -173,7 +172,7 @@ impl Store {
 
 /// Ends a job; `false`, if its lease was lost.
 pub(super) async fn end_job(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     id: JobId,
     lease: Uuid,
     at: DateTime<Utc>,

@@ -1,10 +1,9 @@
 //! The looks at the vault for one connection: which one is made, by whom, and what it showed.
 
-use super::{As, Store, StoreError};
+use super::{As, Store, StoreError, tx::Tx};
 use crate::domain::look::{LastLook, Looks, Turn, Wish};
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 /// A look that is under way.
@@ -137,7 +136,7 @@ impl Store {
 }
 
 async fn keep(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     (tenant, id): (&TenantId, ConnectionId),
     Looks { last, hurried }: Looks,
 ) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ mod destinations;
 mod feed;
 mod idempotency;
 mod jobs;
+mod listener;
 mod listing;
 mod looks;
 mod news;
@@ -22,17 +23,20 @@ mod redeliveries;
 mod retention;
 mod seal;
 mod sweeps;
+mod tx;
 mod vitals;
 
 use crate::{metrics::Metrics, mint::Mint};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use sqlx::{
-    PgPool, Postgres, Transaction,
+    Connection as _, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::time::Duration;
+use tokio::time::timeout;
+use tx::{ANSWER_TIMEOUT, Tx, silence};
 
 pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use callbacks::{Begun, BegunCallback};
@@ -45,6 +49,7 @@ pub use destinations::{DestinationTested, PutDestination, Removal};
 pub use feed::FeedPage;
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};
+pub use listener::Listener;
 pub use looks::{Begin, BegunLook, LookFor};
 pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
@@ -60,6 +65,9 @@ const WAKE_CHANNEL: &str = "connections_outbox";
 
 /// A request that finds no connection to the database within this time is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// An idle connection that does not answer within this time is closed, and another one made.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A statement that takes longer than this is stuck, and so is whoever waits for its locks.
 const SESSION: [(&str, &str); 2] =
@@ -119,16 +127,20 @@ pub struct Store {
     pool: PgPool,
     mint: Mint,
     metrics: Metrics,
+    /// How long an answer of the database is waited for.
+    limit: Duration,
 }
 
 impl Store {
     /// Opens a pool; no connection is made yet.
     pub fn new(options: PgConnectOptions, mint: Mint) -> Self {
+        // sqlx's own ping has no limit: each connection that died idle would cost a whole ACQUIRE_TIMEOUT.
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.options(SESSION));
-        Self { pool, mint, metrics: Metrics::default() }
+            .test_before_acquire(false)
+            .before_acquire(|connection, _idle_for| Box::pin(ping(connection)));
+        Self::with_pool(pool.connect_lazy_with(options.options(SESSION)), mint)
     }
 
     /// A store without limits on the time of a statement: a migration may take long, and one that
@@ -139,7 +151,13 @@ impl Store {
     }
 
     pub fn with_pool(pool: PgPool, mint: Mint) -> Self {
-        Self { pool, mint, metrics: Metrics::default() }
+        Self { pool, mint, metrics: Metrics::default(), limit: ANSWER_TIMEOUT }
+    }
+
+    /// The same store, which waits so long for an answer.
+    #[must_use]
+    pub fn patient_for(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// The same store, counted by these.
@@ -177,57 +195,52 @@ impl Store {
     }
 
     /// Listens for the outbox's wake-ups.
-    pub async fn listen(&self) -> Result<PgListener, StoreError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen(WAKE_CHANNEL).await?;
-        Ok(listener)
+    pub async fn listen(&self) -> Result<Listener, StoreError> {
+        self.listen_to(WAKE_CHANNEL).await
     }
 
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
-    async fn acquire(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let (begun, waiting) = (self.metrics.begin(), self.metrics.acquires());
-        let tx = self.pool.begin().await;
-        drop(waiting);
-        self.metrics.acquired(&begun, !matches!(tx, Err(sqlx::Error::PoolTimedOut)));
-        Ok(tx?)
-    }
-
-    async fn begin(&self, role: As<'_>) -> Result<Transaction<'static, Postgres>, StoreError> {
-        enter(self.acquire().await?, role).await
+    async fn begin(&self, role: As<'_>) -> Result<Tx, StoreError> {
+        self.enter(role, "BEGIN").await
     }
 
     /// A transaction that reads everything as it is at one moment.
-    async fn begin_snapshot(
-        &self,
-        role: As<'_>,
-    ) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        enter(tx, role).await
+    async fn begin_snapshot(&self, role: As<'_>) -> Result<Tx, StoreError> {
+        self.enter(role, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
     }
-}
 
-async fn enter(
-    mut tx: Transaction<'static, Postgres>,
-    role: As<'_>,
-) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let (role, tenant) = match role {
-        As::Tenant(tenant) => ("connections_api", tenant.as_str()),
-        As::Worker => ("connections_worker", ""),
-    };
-    // Both are local to the transaction; the pooled connection forgets them at its end.
-    sqlx::query("SELECT set_config('role', $1, true), set_config('connections.tenant', $2, true)")
+    async fn enter(&self, role: As<'_>, begin: &'static str) -> Result<Tx, StoreError> {
+        let (begun, waiting) = (self.metrics.begin(), self.metrics.acquires());
+        let connection = self.pool.acquire().await;
+        drop(waiting);
+        self.metrics.acquired(&begun, !matches!(connection, Err(sqlx::Error::PoolTimedOut)));
+        let mut tx = Tx::begin(connection?, self.limit, begin).await?;
+        let (role, tenant) = match role {
+            As::Tenant(tenant) => ("connections_api", tenant.as_str()),
+            As::Worker => ("connections_worker", ""),
+        };
+        // Both are local to the transaction; the pooled connection forgets them at its end.
+        sqlx::query(
+            "SELECT set_config('role', $1, true), set_config('connections.tenant', $2, true)",
+        )
         .bind(role)
         .bind(tenant)
         .execute(&mut *tx)
         .await?;
-    Ok(tx)
+        Ok(tx)
+    }
+}
+
+async fn ping(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let answered = timeout(PING_TIMEOUT, connection.ping()).await;
+    answered.unwrap_or_else(|_elapsed| Err(silence())).map(|()| true)
 }
 
 /// Wakes the outbox when the transaction commits, and not before.
-async fn wake(tx: &mut Transaction<'static, Postgres>) -> Result<(), StoreError> {
+async fn wake(tx: &mut Tx) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_notify($1, '')").bind(WAKE_CHANNEL).execute(&mut **tx).await?;
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! Which connections changed and which feeds went on: told when it commits, and to be asked for by whoever
 //! missed it.
 
-use super::{As, Store, StoreError, read};
+use super::{As, Listener, Store, StoreError, read, tx::Tx};
 use crate::domain::connection::Connection;
 use contract::id::{ConnectionId, TenantId};
-use sqlx::{Postgres, Transaction, postgres::PgListener};
 use uuid::Uuid;
 
 /// A payload is a tenant, an id and a version: at most 120 of the 8000 bytes that PostgreSQL takes.
@@ -29,13 +28,13 @@ pub struct Newer {
 
 /// Changes as they are committed, by any process.
 #[derive(Debug)]
-pub struct News(PgListener);
+pub struct News(Listener);
 
 impl News {
     /// The next change. While the database is away, changes are missed.
     pub async fn next(&mut self) -> Result<Newer, StoreError> {
         loop {
-            let told = self.0.recv().await?;
+            let told = self.0.heard().await?;
             // Another release may say it in other words; whoever waits polls.
             if let Some(newer) = parse(told.payload()) {
                 return Ok(newer);
@@ -47,9 +46,7 @@ impl News {
 impl Store {
     /// Listens for changes, on one connection for the whole process.
     pub async fn news(&self) -> Result<News, StoreError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen(CHANNEL).await?;
-        Ok(News(listener))
+        Ok(News(self.listen_to(CHANNEL).await?))
     }
 
     /// The versions of all these as they are now, in one query.
@@ -88,10 +85,7 @@ impl Store {
 }
 
 /// Tells of a change when its transaction commits, and not before.
-pub(super) async fn tell(
-    tx: &mut Transaction<'static, Postgres>,
-    after: &Connection,
-) -> Result<(), StoreError> {
+pub(super) async fn tell(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_notify($1, $2)")
         .bind(CHANNEL)
         .bind(format!("{} {} {}", after.tenant, after.id, after.version))
@@ -102,7 +96,7 @@ pub(super) async fn tell(
 
 /// Tells that a feed went on, when the transaction commits.
 pub(super) async fn tell_feed(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     newest: i64,
 ) -> Result<(), StoreError> {

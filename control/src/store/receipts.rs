@@ -1,13 +1,13 @@
 //! Receipts: webhooks that were taken, and the claims on those that are still to be confirmed.
 
-use super::{As, Store, StoreError, later, wake};
+use super::{As, Store, StoreError, later, tx::Tx, wake};
 use crate::{domain::traceparent::Traceparent, trace};
 use chrono::{DateTime, Utc};
 use contract::{
     id::ReceiptId,
     nango::{AuthHint, SimplifiedHint, Webhook},
 };
-use sqlx::{Postgres, Transaction, types::Json};
+use sqlx::types::Json;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -248,7 +248,7 @@ impl Store {
 
 /// Ends a receipt; `false`, if its lease was lost.
 pub(super) async fn end_receipt(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     id: ReceiptId,
     lease: Uuid,
     outcome: &str,

@@ -4,7 +4,9 @@ use super::{
     As, Store, StoreError,
     audit::AuditLine,
     idempotency::{Claim, end_call},
-    later, wake,
+    later,
+    tx::Tx,
+    wake,
 };
 use crate::domain::{
     audit::{Actor, AuditAction},
@@ -13,7 +15,6 @@ use crate::domain::{
 };
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, JobId, TenantId};
-use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -23,8 +24,6 @@ const BATCH: i64 = 200;
 
 /// When a batch that had to wait is tried again.
 const AGAIN_IN: Duration = Duration::from_secs(1);
-
-type Tx = Transaction<'static, Postgres>;
 
 /// Who asks, and what every repeat of the call is answered.
 #[derive(Debug)]

@@ -1,17 +1,16 @@
 //! What was kept long enough is removed, children first, a little at a time and by one replica at a time. An
 //! event that is still being delivered stays, though the feed lets go of it; nothing of the trail goes.
 
-use super::{As, Store, StoreError, read};
+use super::{As, Store, StoreError, read, tx::Tx};
 use crate::domain::retention::{Placed, let_go};
 use chrono::{DateTime, Utc};
 use contract::id::TenantId;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 /// How many rows of a kind are removed in one transaction.
 const BATCH: usize = 500;
 
-type Removal = Transaction<'static, Postgres>;
+type Removal = Tx;
 
 impl Store {
     /// The advisory lock of whoever removes, in this database.

@@ -1,9 +1,8 @@
 //! Sealing: what was committed is numbered, and the trail is chained. Writers never wait for it.
 
-use super::{As, Store, StoreError, audit::LineRow, news::tell_feed, read};
+use super::{As, Store, StoreError, audit::LineRow, news::tell_feed, read, tx::Tx};
 use crate::domain::audit_chain::AuditHash;
 use contract::id::TenantId;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 /// How much of one tenant is sealed in one transaction.
@@ -88,10 +87,7 @@ impl Store {
 ///
 /// From here on nothing is sorted that an index has in order: statistics hardly ever know of a backlog, and
 /// PostgreSQL would read all of it, and sort it, for each batch.
-async fn lock_head(
-    tx: &mut Transaction<'static, Postgres>,
-    tenant: &TenantId,
-) -> Result<Option<Head>, StoreError> {
+async fn lock_head(tx: &mut Tx, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
     sqlx::query("INSERT INTO tenant_heads (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING")
         .bind(tenant.as_str())
         .execute(&mut **tx)
@@ -109,11 +105,7 @@ async fn lock_head(
     head.transpose()
 }
 
-async fn number_events(
-    tx: &mut Transaction<'static, Postgres>,
-    tenant: &TenantId,
-    newest: i64,
-) -> Result<u64, StoreError> {
+async fn number_events(tx: &mut Tx, tenant: &TenantId, newest: i64) -> Result<u64, StoreError> {
     let numbered = sqlx::query(
         "WITH unsealed AS (
              SELECT event_id, inserted FROM events WHERE tenant_id = $1 AND position IS NULL
@@ -134,7 +126,7 @@ async fn number_events(
 
 /// Chains lines behind the head; how many, and the last link.
 async fn chain_lines(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     head: Head,
 ) -> Result<(u64, AuditHash), StoreError> {
@@ -167,7 +159,7 @@ async fn chain_lines(
 }
 
 async fn write_links(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     (ids, positions, links): (Vec<Uuid>, Vec<i64>, Vec<Vec<u8>>),
 ) -> Result<u64, StoreError> {
@@ -190,11 +182,7 @@ async fn write_links(
     Ok(written.rows_affected())
 }
 
-async fn move_head(
-    tx: &mut Transaction<'static, Postgres>,
-    tenant: &TenantId,
-    head: Head,
-) -> Result<(), StoreError> {
+async fn move_head(tx: &mut Tx, tenant: &TenantId, head: Head) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE tenant_heads SET event_position = $2, audit_position = $3, audit_hash = $4 WHERE tenant_id = $1",
     )

@@ -42,6 +42,7 @@ mod retention;
 mod sealing;
 mod sending;
 mod setup;
+mod silence;
 mod sockets;
 mod stalled;
 mod start;

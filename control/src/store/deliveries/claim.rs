@@ -6,11 +6,10 @@ use crate::{
         delivery::Progress,
         places::{Due, PLACES_MAX, Shares, Walk},
     },
-    store::{As, Store, StoreError, destination_health::take_probes, later, read},
+    store::{As, Store, StoreError, destination_health::take_probes, later, read, tx::Tx},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, TenantId};
-use sqlx::{Postgres, Transaction};
 use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
@@ -52,7 +51,7 @@ impl Store {
 
     async fn claim_shares(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        tx: &mut Tx,
         round: Round<'_>,
         shares: &Shares,
         probes: &BTreeSet<String>,
@@ -123,10 +122,7 @@ fn claimed(
 /// The next tenants that have something waiting, and how much of it is due. Each step is one look into the
 /// index, which passes over all that the tenant before has waiting. What is due is counted in the index's
 /// order, because PostgreSQL would otherwise guess that some of it is found soon in the table.
-async fn walk(
-    tx: &mut Transaction<'static, Postgres>,
-    round: Round<'_>,
-) -> Result<Walk, StoreError> {
+async fn walk(tx: &mut Tx, round: Round<'_>) -> Result<Walk, StoreError> {
     let rows: Vec<(String, i64, bool, bool)> = sqlx::query_as(
         "WITH RECURSIVE walk AS (
              (SELECT tenant_id, 1 AS step FROM deliveries

@@ -2,11 +2,11 @@
 
 use crate::{
     domain::history::{ATTEMPTS_MAX, History},
-    store::{As, Store, StoreError},
+    store::{As, Store, StoreError, tx::Tx},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{DeliveryId, EventId, TenantId};
-use sqlx::{FromRow, Postgres, QueryBuilder, Row as _, Transaction, postgres::PgRow};
+use sqlx::{FromRow, QueryBuilder, Row as _, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ impl Store {
 
 /// One row more than the page tells whether there is another page.
 async fn page(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     history: &History,
 ) -> Result<Vec<DeliveryShown>, StoreError> {
@@ -111,7 +111,7 @@ async fn page(
 }
 
 async fn add_attempts(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     page: &mut [DeliveryShown],
 ) -> Result<(), StoreError> {

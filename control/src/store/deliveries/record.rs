@@ -10,13 +10,10 @@ use crate::{
         destination_health::Tried,
         outcome::{Fault, Outcome},
     },
-    store::{As, Store, StoreError, later, wake},
+    store::{As, Store, StoreError, later, tx::Tx, wake},
 };
-use sqlx::{Postgres, Transaction};
 use std::collections::BTreeSet;
 use uuid::Uuid;
-
-type Tx = Transaction<'static, Postgres>;
 
 impl Store {
     /// Records tries; `jitter` is for the next probe of a destination that is paused.

@@ -1,10 +1,9 @@
 //! Of a connection, one delivery is ready and its successors wait. Whoever ends one makes the next ready; what
 //! nobody made ready is found by a walk.
 
-use crate::store::{As, Store, StoreError, read, wake};
+use crate::store::{As, Store, StoreError, read, tx::Tx, wake};
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, TenantId};
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 /// How many connections one step of the walk looks at.
@@ -79,7 +78,7 @@ impl Store {
 /// Whoever inserts a connection's next delivery holds the same lock; without it both could believe that the
 /// other makes it ready. In the order of the key, so that no two can wait for each other.
 pub(super) async fn lock_connections(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenants: &[&str],
     connections: &[Uuid],
 ) -> Result<(), StoreError> {
@@ -101,7 +100,7 @@ pub(super) async fn lock_connections(
 /// Makes the first that waits ready, of each of these connections that has none that is; how many those were.
 /// The caller holds the connections' locks.
 pub(super) async fn make_next_ready(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenants: &[&str],
     connections: &[Uuid],
     at: DateTime<Utc>,
