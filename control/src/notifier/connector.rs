@@ -107,7 +107,7 @@ impl Way {
         let found = match &self.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
-            Host::Domain(name) => match self.resolver.look_up(name).await {
+            Host::Domain(name) => match self.resolver.look_up(name, self.limits.look_up).await {
                 Ok(addresses) => addresses,
                 Err(unresolved) => return Err(Failed::of_lookup(name, unresolved)),
             },

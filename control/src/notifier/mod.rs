@@ -52,6 +52,8 @@ const TARGETS_MAX: usize = 1024;
 pub struct Limits {
     /// All of it.
     pub total: Duration,
+    /// The name's address; short enough to leave time to say whose fault it is that there is none.
+    pub look_up: Duration,
     /// A connection to one of several addresses.
     pub address: Duration,
     /// The first bytes of an answer whose status is known.
@@ -60,7 +62,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { total: SEND_TIMEOUT, address: Duration::from_secs(4), body: Duration::from_secs(3) }
+        Self {
+            total: SEND_TIMEOUT,
+            look_up: Duration::from_secs(5),
+            address: Duration::from_secs(4),
+            body: Duration::from_secs(3),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -61,9 +62,16 @@ impl Resolver {
         Self { ask: Arc::new(table), places, under_way: Arc::default() }
     }
 
+    /// Where a name leads, if somebody says so within `limit`: a resolver that is away lets everybody wait, whom
+    /// he asks and whom he queues for a place, and no receiver is to be blamed for it.
+    pub(super) async fn look_up(&self, name: &str, limit: Duration) -> Answer {
+        let answer = timeout(limit, self.share(name)).await;
+        answer.unwrap_or_else(|_elapsed| Err(Unresolved::Trouble("no answer in time".to_owned())))
+    }
+
     /// A name that is being looked up is not looked up again: who asks for it shares the answer, so that a zone
     /// of which nobody says anything has one thread and not all.
-    pub(super) async fn look_up(&self, name: &str) -> Answer {
+    async fn share(&self, name: &str) -> Answer {
         let asking = {
             let mut under_way = self.under_way();
             let asking = under_way.entry(name.to_owned());
@@ -138,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_system_knows_its_own_name() {
-        let addresses = Resolver::system().look_up("localhost").await.unwrap();
+        let addresses = Resolver::system().look_up("localhost", SEND_TIMEOUT).await.unwrap();
         assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty());
     }
 
@@ -155,12 +163,16 @@ mod tests {
             released.lock().unwrap().recv().unwrap();
             Ok(vec![IpAddr::from([192, 0, 2, 1])])
         });
-        let mut waiting: Vec<_> =
-            (0..AT_ONCE).map(|_| Box::pin(resolver.look_up("silent.example"))).collect();
+        let mut waiting: Vec<_> = (0..AT_ONCE)
+            .map(|_| Box::pin(resolver.look_up("silent.example", SEND_TIMEOUT)))
+            .collect();
         for waiting in &mut waiting {
             assert!(futures::poll!(waiting).is_pending());
         }
-        assert_eq!(resolver.look_up("other.example").await, Err(Unresolved::NoSuchName));
+        assert_eq!(
+            resolver.look_up("other.example", SEND_TIMEOUT).await,
+            Err(Unresolved::NoSuchName)
+        );
         // Who goes away changes nothing for those who stay.
         waiting.pop();
         release.send(()).unwrap();
@@ -170,7 +182,7 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         // An answer is for those who waited, and not kept.
         release.send(()).unwrap();
-        assert!(resolver.look_up("silent.example").await.is_ok());
+        assert!(resolver.look_up("silent.example", SEND_TIMEOUT).await.is_ok());
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 }

@@ -28,6 +28,7 @@ use tokio::{
 
 pub const LIMITS: Limits = Limits {
     total: Duration::from_millis(700),
+    look_up: Duration::from_millis(300),
     address: Duration::from_millis(400),
     body: Duration::from_millis(200),
 };
@@ -313,4 +314,26 @@ async fn a_name_without_address_is_theirs_and_a_silent_resolver_ours() {
         let sent = send(&notifier, Some(&own("https://app.example/", None, None))).await;
         assert_eq!(sent.outcome, Outcome::NoAnswer(expected), "{sent:?}");
     }
+}
+
+/// One more than may ask at once: who waits for a place has done nothing either.
+#[tokio::test]
+async fn a_resolver_that_hangs_is_our_fault_and_not_a_receiver_that_is_slow() {
+    let (hangs, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let resolver = Resolver::table(move |_name| {
+        // Until the test is over.
+        let _ended = held.lock().unwrap().recv();
+        Err(Unresolved::NoSuchName)
+    });
+    let notifier = notifier("", 443, None, resolver);
+    let names = (0..33).map(|nth| own(&format!("https://app{nth}.example/"), None, None));
+    let sent = names.map(|own| {
+        let notifier = &notifier;
+        async move { send(notifier, Some(&own)).await }
+    });
+    for sent in futures::future::join_all(sent).await {
+        assert_eq!(sent.outcome, Outcome::NoAnswer(NoAnswer::OurResolver), "{sent:?}");
+    }
+    drop(hangs);
 }
