@@ -69,6 +69,11 @@ impl Target {
         Self(Arc::new(Ready::new(url, (None, None), secrets, (trust, shared))))
     }
 
+    /// Of a tenant whose own destination nobody can read.
+    pub fn unreadable() -> Self {
+        Self(Arc::new(Err(Unready::Address)))
+    }
+
     pub(super) fn of_tenant(tenant: &TenantId, own: &Destination, shared: &Shared) -> Self {
         Self(Arc::new(ready(tenant, own, shared)))
     }

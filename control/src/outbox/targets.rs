@@ -2,8 +2,9 @@
 
 use super::Outbox;
 use crate::{
+    cause::chain,
     notifier::Target,
-    store::{ClaimedDelivery, StoreError},
+    store::{ClaimedDelivery, StoreError, Unreadable},
 };
 use contract::id::TenantId;
 use std::collections::BTreeSet;
@@ -27,9 +28,19 @@ impl Outbox {
         let tenants: Vec<&TenantId> = tenants.into_iter().collect();
         let own = self.store.destinations_of(&tenants).await?;
         let with_target = |delivery: ClaimedDelivery| {
-            let own = own.get(&delivery.tenant);
-            let target = self.notifier.target(&delivery.tenant, own);
-            (delivery, Receiver { target, version: own.map_or(0, |own| own.version) })
+            let tenant = &delivery.tenant;
+            let (target, version) = match own.get(tenant) {
+                None => (self.notifier.target(tenant, None), 0),
+                Some(Ok(own)) => (self.notifier.target(tenant, Some(own)), own.version),
+                Some(Err(Unreadable { version, why })) => {
+                    tracing::error!(
+                        error = chain(why),
+                        "the destination of `{tenant}` is unreadable"
+                    );
+                    (Target::unreadable(), *version)
+                }
+            };
+            (delivery, Receiver { target, version })
         };
         Ok(claimed.into_iter().map(with_target).collect())
     }

@@ -57,6 +57,13 @@ struct Row {
     updated_at: DateTime<Utc>,
 }
 
+/// A tenant's own destination that nobody can read: nothing can be sent there, and nothing elsewhere.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub version: i64,
+    pub why: StoreError,
+}
+
 impl Row {
     fn read(self) -> Result<Destination, StoreError> {
         Ok(Destination {
@@ -89,11 +96,12 @@ impl Store {
         row.map(Row::read).transpose()
     }
 
-    /// The own destinations of several tenants, for those who send.
+    /// The own destinations of several tenants, for those who send. One that is unreadable is its tenant's trouble
+    /// and not the others'.
     pub async fn destinations_of(
         &self,
         tenants: &[&TenantId],
-    ) -> Result<HashMap<TenantId, Destination>, StoreError> {
+    ) -> Result<HashMap<TenantId, Result<Destination, Unreadable>>, StoreError> {
         let tenants: Vec<&str> = tenants.iter().map(|tenant| tenant.as_str()).collect();
         let mut tx = self.begin(As::Worker).await?;
         let rows: Vec<Row> = sqlx::query_as(
@@ -103,9 +111,11 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
-        let rows = rows
-            .into_iter()
-            .map(|row| Ok((super::read("destinations.tenant_id", &row.tenant_id)?, row.read()?)));
+        let rows = rows.into_iter().map(|row| {
+            let (tenant, version) =
+                (super::read("destinations.tenant_id", &row.tenant_id)?, row.version);
+            Ok((tenant, row.read().map_err(|why| Unreadable { version, why })))
+        });
         rows.collect()
     }
 

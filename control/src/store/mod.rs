@@ -45,7 +45,7 @@ pub use connections::NewConnection;
 pub use deliveries::{
     AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
 };
-pub use destinations::{DestinationTested, PutDestination, Removal};
+pub use destinations::{DestinationTested, PutDestination, Removal, Unreadable};
 pub use feed::FeedPage;
 pub use idempotency::{Call, Claim, Claimed};
 pub use jobs::{ClaimedJob, JobKind};

@@ -2,6 +2,7 @@
 
 use crate::{
     receiver::{Receiver, listen},
+    sending::seed,
     setup::Setup,
     support::{Answer, TestApp, caller},
 };
@@ -265,6 +266,30 @@ async fn a_secret_that_no_key_opens_is_our_own_fault(pool: PgPool) {
     app.outbox.run_once().await.unwrap();
     assert_eq!(app.notified_types(), ["connection.activated"]);
     app.finish().await;
+}
+
+/// As another release may have written it, or a hand.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_destination_that_nobody_can_read_stops_its_own_tenant_and_no_other(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for tenant in ["acme", "rival"] {
+        seed(&app, tenant, 1).await;
+    }
+    sqlx::query(
+        "INSERT INTO destinations (tenant_id, version, url, secrets, updated_at)
+         VALUES ('rival', 7, 'no url', 'x', $1)",
+    )
+    .bind(app.clock.now())
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    app.outbox.run_once().await.unwrap();
+    let tried = "SELECT tenant_id, outcome FROM delivery_attempts ORDER BY tenant_id";
+    let tried: Vec<(String, String)> = sqlx::query_as(tried).fetch_all(&app.pool).await.unwrap();
+    let tried: Vec<_> = tried.iter().map(|(tenant, how)| (tenant.as_str(), how.as_str())).collect();
+    assert_eq!(tried, [("acme", "delivered"), ("rival", "our_identity")]);
+    assert_eq!(app.notified().len(), 1, "nobody else is told of it");
+    app.abandon();
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
