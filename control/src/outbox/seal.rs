@@ -54,11 +54,10 @@ impl Outbox {
             for tenant in &tenants {
                 match self.store.seal(tenant).await {
                     Ok(some) => sealed = sealed.saturating_add(some),
-                    Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                    // What is wrong with one tenant's rows is not the others' trouble.
-                    Err(error @ (StoreError::Refused(_) | StoreError::Corrupt(_))) => {
-                        broken = Some(error);
-                    }
+                    // What is wrong with one tenant's rows is not the others' trouble, and neither is whom it
+                    // waited for in vain.
+                    Err(error) if error.is_answer() => broken = Some(error),
+                    Err(error) => return Err(error),
                 }
             }
         }

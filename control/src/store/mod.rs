@@ -87,6 +87,18 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// Whether the database was there to say so; otherwise nobody answers whatever else is asked, either.
+    pub const fn is_answer(&self) -> bool {
+        match self {
+            Self::Unavailable(error) | Self::Refused(error) => {
+                matches!(error, sqlx::Error::Database(_))
+            }
+            Self::Corrupt(_) => true,
+        }
+    }
+}
+
 /// Classes of SQLSTATE that pass by themselves: connection, transaction state (a standby is read-only),
 /// rollback, resources, operator intervention. PostgreSQL's appendix A lists them.
 const PASSING_CLASSES: [&str; 5] = ["08", "25", "40", "53", "57"];

@@ -1,8 +1,11 @@
 //! Numbers are given after the commit: whoever commits late comes late, and nobody is passed over.
 
-use crate::support::TestApp;
+use crate::{sending::seed, support::TestApp};
 use axum::http::StatusCode;
-use control::{mint::Mint, store::Store};
+use control::{
+    mint::Mint,
+    store::{Store, StoreError},
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgPoolOptions};
@@ -198,6 +201,32 @@ async fn a_line_that_nobody_can_read_keeps_no_event_from_the_feed(pool: PgPool) 
     assert!(app.outbox.seal_once().await.is_err());
     assert_eq!(app.count("SELECT count(*) FROM events WHERE position IS NULL").await, 0);
     assert_eq!(app.count("SELECT count(*) FROM audit_events WHERE position IS NOT NULL").await, 0);
+    app.abandon();
+}
+
+/// As when it met somebody else's lock in the wrong order: the database is there, and says so.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_tenant_that_cannot_be_sealed_for_now_keeps_no_other_from_its_turn(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    for tenant in ["acme", "rival"] {
+        seed(&app, tenant, 1).await;
+    }
+    for query in [
+        "CREATE FUNCTION meet() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE 'met' USING ERRCODE = 'deadlock_detected'; END $$",
+        "CREATE TRIGGER meet BEFORE UPDATE ON events FOR EACH ROW WHEN (NEW.tenant_id = 'acme')
+         EXECUTE FUNCTION meet()",
+    ] {
+        sqlx::query(query).execute(&pool).await.unwrap();
+    }
+    let failed = app.outbox.seal_once().await;
+    assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+    let unsealed = "SELECT DISTINCT tenant_id FROM events WHERE position IS NULL";
+    let unsealed: Vec<String> = sqlx::query_scalar(unsealed).fetch_all(&pool).await.unwrap();
+    assert_eq!(unsealed, ["acme"]);
+    sqlx::query("DROP TRIGGER meet ON events").execute(&pool).await.unwrap();
+    app.outbox.seal_once().await.unwrap();
+    assert_eq!(app.count("SELECT count(*) FROM events WHERE position IS NULL").await, 0);
     app.abandon();
 }
 
