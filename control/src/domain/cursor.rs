@@ -1,7 +1,7 @@
 //! A place in a list, as whoever reads the list carries it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -20,7 +20,14 @@ pub(super) fn read(cursor: &str, list: &str) -> Option<(DateTime<Utc>, Uuid)> {
     if claimed != check(*micros, id, list) {
         return None;
     }
-    Some((DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?, id))
+    let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+    can_be_asked_for(at).then_some((at, id))
+}
+
+/// Whether RFC 3339 has a spelling for a time. PostgreSQL refuses times that we could still count, such as one of
+/// 200,000 years before Christ.
+pub(super) fn can_be_asked_for(at: DateTime<Utc>) -> bool {
+    (1..=9999).contains(&at.year())
 }
 
 /// Tells a cursor that was cut, mended or carried to another list. It is no proof and needs to be none: a

@@ -161,6 +161,25 @@ mod tests {
         }
     }
 
+    /// Whoever knows how a cursor is made can make one of any time; PostgreSQL does not take them all.
+    #[test]
+    fn a_cursor_is_of_a_time_that_can_be_asked_for() {
+        let acme = tenant("acme");
+        let read = |at: &str| {
+            let created_at: DateTime<Utc> = at.parse().unwrap();
+            let position = Position { created_at, id: ConnectionId::from_uuid(Uuid::nil()) };
+            Position::read(&position.cursor(&acme), &acme).is_some()
+        };
+        for at in ["0001-01-01T00:00:00Z", "2026-11-22T18:00:00Z", "9999-12-31T23:59:59.999999Z"] {
+            assert!(read(at), "{at}");
+        }
+        for at in
+            ["-200000-01-01T00:00:00Z", "0000-12-31T23:59:59.999999Z", "+10000-01-01T00:00:00Z"]
+        {
+            assert!(!read(at), "{at}");
+        }
+    }
+
     proptest::proptest! {
         /// One position has one spelling, and a text that nobody wrote as a cursor is none.
         #[test]

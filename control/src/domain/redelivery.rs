@@ -1,6 +1,6 @@
 //! What a tenant asks to be sent again: all events of a time.
 
-use super::notification::EventType;
+use super::{cursor::can_be_asked_for, notification::EventType};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -104,7 +104,9 @@ impl Redelivery {
 /// In whole microseconds, which is what PostgreSQL keeps: two times that differ here differ there.
 fn time(name: &'static str, text: &str) -> Result<DateTime<Utc>, BadRedelivery> {
     let at = DateTime::parse_from_rfc3339(text).map_err(|_malformed| BadRedelivery::Time(name))?;
-    DateTime::from_timestamp_micros(at.timestamp_micros()).ok_or(BadRedelivery::Time(name))
+    DateTime::from_timestamp_micros(at.timestamp_micros())
+        .filter(|at| can_be_asked_for(*at))
+        .ok_or(BadRedelivery::Time(name))
 }
 
 #[cfg(test)]
@@ -155,6 +157,8 @@ mod tests {
             (json!({"since": "yesterday"}), "since must be a time"),
             (json!({"since": 7}), "string"),
             (json!({"since": "2026-11-22"}), "since must be a time"),
+            (json!({"since": "0000-12-31T23:59:59Z"}), "since must be a time"),
+            (json!({"since": "0001-01-01T00:00:00+01:00"}), "since must be a time"),
             (json!({"since": since, "until": ""}), "until must be a time"),
             (json!({"since": since, "until": since}), "since must be before until"),
             (
