@@ -83,6 +83,7 @@ impl Sampler {
             ("jobs", wait(backlog.jobs)),
             ("deliveries", wait(backlog.deliveries)),
         ]);
+        self.metrics.clock_skew(self.store.clock_skew(&self.clock).await?);
         let vitals = self.store.vitals().await?;
         // Where no walk was whole yet, this process waits for one since it started.
         let swept_at = vitals.swept_at.unwrap_or_else(|| self.metrics.started_at());

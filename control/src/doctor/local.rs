@@ -5,6 +5,7 @@ use crate::{
     domain::{
         egress::Egress,
         health::{BACKLOG_AGE_MAX, Backlog},
+        skew::{is_far, said},
     },
     tls::Life,
 };
@@ -148,6 +149,17 @@ pub(super) fn database(
             [answers, all].into_iter().chain(backlog).collect()
         }
     }
+}
+
+/// By it the clocks of all replicas are compared.
+pub(super) fn database_clock(skew: TimeDelta) -> Finding {
+    const NAME: &str = "database clock";
+    if !is_far(skew) {
+        return Finding::ok(NAME, "agrees with ours");
+    }
+    let mend = "set the clocks of this host and of PostgreSQL's by NTP: replicas whose clocks differ send what \
+        another is sending";
+    Finding::warn(NAME, format!("ours is {}", said(skew)), mend)
 }
 
 fn judge_backlog(backlog: Backlog, at: DateTime<Utc>) -> Finding {

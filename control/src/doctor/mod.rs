@@ -80,12 +80,14 @@ async fn examine_database(Database(options): Database, clock: &Clock) -> Vec<Fin
     let store = Store::new(options, Mint::new(clock.clone()));
     let migrated = store.is_migrated().await.map_err(|error| chain(&error));
     let at = clock.now();
-    let backlog = match migrated {
-        Ok(true) => store.backlog(at).await.ok(),
-        Ok(false) | Err(_) => None,
+    let (backlog, skew) = match migrated {
+        Ok(true) => (store.backlog(at).await.ok(), store.clock_skew(clock).await.ok()),
+        Ok(false) | Err(_) => (None, None),
     };
     store.close().await;
-    local::database(migrated, backlog, at)
+    let mut findings = local::database(migrated, backlog, at);
+    findings.extend(skew.map(local::database_clock));
+    findings
 }
 
 async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock) -> Vec<Finding> {

@@ -1,5 +1,6 @@
 //! Whether an instance may be sent requests, and what about it should wake somebody.
 
+use super::skew::{is_far, said};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -86,6 +87,8 @@ pub struct Checks {
     nango: Option<Check>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateCheck>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<Check>,
 }
 
 /// How long our certificate serves.
@@ -137,8 +140,9 @@ impl Health {
                 (Check::new(Status::Ok), Some(Check::new(Status::Ok)), Some(ages))
             }
         };
+        let database = Some(database);
         let checks =
-            Checks { database: Some(database), migrations, backlog, nango, certificate: None };
+            Checks { database, migrations, backlog, nango, certificate: None, clock: None };
         Self { status: checks.worst(), checks }
     }
 
@@ -156,10 +160,25 @@ impl Health {
     }
 }
 
+impl Health {
+    /// Adds how far our clock is from the database's. One that is far makes this instance send what another is
+    /// sending; it serves all the same.
+    #[must_use]
+    pub fn with_clock(mut self, skew: TimeDelta) -> Self {
+        self.checks.clock = Some(if is_far(skew) {
+            Check::told(Status::Degraded, &said(skew))
+        } else {
+            Check::new(Status::Ok)
+        });
+        Self { status: self.status.max(self.checks.worst()), ..self }
+    }
+}
+
 impl Checks {
     fn worst(&self) -> Status {
-        let Self { database, migrations, backlog, nango, certificate } = self;
-        let checks = [database, migrations, nango].into_iter().flatten().map(|check| check.status);
+        let Self { database, migrations, backlog, nango, certificate, clock } = self;
+        let checks =
+            [database, migrations, nango, clock].into_iter().flatten().map(|check| check.status);
         let others = [
             backlog.as_ref().map(|ages| ages.status),
             certificate.as_ref().map(|certificate| certificate.status),
@@ -244,6 +263,17 @@ mod tests {
         check(waiting(-5), Vault::Answers, Status::Ok);
         check(waiting(60), Vault::Answers, Status::Ok);
         check(waiting(61), Vault::Answers, Status::Degraded);
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_is_said_and_takes_nobody_out() {
+        let at = DateTime::from_timestamp(1_795_340_000, 0).unwrap();
+        let judge = |seconds| {
+            let health = Health::of(Database::Ready(Backlog::default()), Vault::Answers, at);
+            health.with_clock(TimeDelta::seconds(seconds)).status
+        };
+        assert_eq!([-3, 0, 3].map(judge), [Status::Ok; 3]);
+        assert_eq!([-4, 4].map(judge), [Status::Degraded; 2]);
     }
 
     #[test]

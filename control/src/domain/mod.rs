@@ -35,6 +35,7 @@ pub mod retention;
 pub mod returning;
 pub mod sealing;
 pub mod signing;
+pub mod skew;
 pub mod start;
 pub mod sweep;
 pub mod traceparent;

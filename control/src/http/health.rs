@@ -11,7 +11,7 @@ use crate::{
     tls::Watched,
 };
 use axum::{Json, extract::State, http::StatusCode};
-use chrono::{DateTime, Utc};
+use chrono::TimeDelta;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,11 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
         Health::stopping()
     } else {
         let at = probed.clock.now();
-        let health = Health::of(look(&probed.store, at).await, probed.nango.last_call(), at);
+        let (database, skew) = look(&probed.store, &probed.clock).await;
+        let mut health = Health::of(database, probed.nango.last_call(), at);
+        if let Some(skew) = skew {
+            health = health.with_clock(skew);
+        }
         match &probed.identity {
             Some(identity) => health.with_certificate(&identity.state(), at),
             None => health,
@@ -75,17 +79,20 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
     (status, Json(health))
 }
 
-async fn look(store: &Store, at: DateTime<Utc>) -> Database {
-    let looked: Result<Option<Backlog>, StoreError> = async {
-        Ok(if store.is_migrated().await? { Some(store.backlog(at).await?) } else { None })
+async fn look(store: &Store, clock: &Clock) -> (Database, Option<TimeDelta>) {
+    let looked: Result<Option<(Backlog, TimeDelta)>, StoreError> = async {
+        if !store.is_migrated().await? {
+            return Ok(None);
+        }
+        Ok(Some((store.backlog(clock.now()).await?, store.clock_skew(clock).await?)))
     }
     .await;
     match looked {
-        Ok(Some(backlog)) => Database::Ready(backlog),
-        Ok(None) => Database::NotMigrated,
+        Ok(Some((backlog, skew))) => (Database::Ready(backlog), Some(skew)),
+        Ok(None) => (Database::NotMigrated, None),
         Err(error) => {
             tracing::warn!(error = chain(&error), "not ready");
-            Database::Unavailable
+            (Database::Unavailable, None)
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     labels::{Class, Kind, State, Status, Which},
 };
 use crate::domain::{budget::CallClass, connection::Status as ConnectionStatus};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ impl Metrics {
 
     pub fn sealer_lag(&self, lag: Duration) {
         self.0.recorded.sealer_lag.set(lag.as_secs_f64());
+    }
+
+    pub fn clock_skew(&self, skew: TimeDelta) {
+        self.0.recorded.clock_skew.set(skew.as_seconds_f64());
     }
 
     pub fn certificate(&self, certificate: &'static str, not_after: DateTime<Utc>) {

@@ -1,8 +1,14 @@
 //! How the service is, as far as the database knows: what samples are taken from. None of it is a tenant's.
 
 use super::{As, Store, StoreError};
-use crate::domain::budget::{Bucket, CallClass};
-use chrono::{DateTime, Utc};
+use crate::{
+    clock::Clock,
+    domain::{
+        budget::{Bucket, CallClass},
+        skew::skew,
+    },
+};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// What is looked at often: a handful of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +26,17 @@ pub struct Vitals {
 pub type Counts = Vec<(String, i64)>;
 
 impl Store {
+    /// How far `clock` is from the database's.
+    pub async fn clock_skew(&self, clock: &Clock) -> Result<TimeDelta, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let before = clock.now();
+        let there: DateTime<Utc> =
+            sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *tx).await?;
+        let after = clock.now();
+        tx.commit().await?;
+        Ok(skew(before, there, after))
+    }
+
     pub async fn vitals(&self) -> Result<Vitals, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         let swept_at: Option<DateTime<Utc>> =

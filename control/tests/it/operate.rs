@@ -2,6 +2,7 @@
 
 use crate::support::TestApp;
 use axum::{body::Body, http::Request};
+use chrono::TimeDelta;
 use control::{
     clock::Clock,
     config::NangoConfig,
@@ -86,13 +87,36 @@ async fn the_service_is_ready_once_it_is_migrated_and_until_it_stops(pool: PgPoo
     store.migrate().await.unwrap();
     let ok = json!({"status": "ok", "checks": {"database": {"status": "ok"}, "migrations": {"status": "ok"},
         "backlog": {"status": "ok", "limitSeconds": 60, "receiptsSeconds": null, "jobsSeconds": null,
-            "deliveriesSeconds": null}, "nango": nango}});
+            "deliveriesSeconds": null}, "nango": nango, "clock": {"status": "ok"}}});
     assert_eq!(readyz(&store, &stop).await, (200, ok));
     stop.cancel();
     assert_eq!(readyz(&store, &stop).await, (503, json!({"status": "stopping", "checks": {}})));
     pool.close().await;
     let away = json!({"status": "unavailable", "checks": {"database": {"status": "unavailable"}, "nango": nango}});
     assert_eq!(readyz(&store, &CancellationToken::new()).await, (503, away));
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_clock_that_is_not_the_databases_is_said_and_sampled(pool: PgPool) {
+    let store = store(&pool);
+    let behind = Clock::manual(Clock::system().now() - TimeDelta::minutes(10));
+    for (clock, seconds, expected, is_said) in
+        [(Clock::system(), 0.0, "ok", None), (behind, -600.0, "degraded", Some(true))]
+    {
+        let sampler = sampler(&store, &clock);
+        sampler.look().await;
+        let text = sampler.scraped();
+        let skew =
+            text.lines().find_map(|line| line.strip_prefix("connections_clock_skew_seconds "));
+        let skew: f64 = skew.unwrap().parse().unwrap();
+        assert!((skew - seconds).abs() < 10.0, "{skew}");
+        let stop = CancellationToken::new();
+        let probed = Probed { clock, sampler, ..probed(&store, &stop) };
+        let (status, health) = readyz_of(probed).await;
+        assert_eq!((status, health["status"].as_str()), (200, Some(expected)), "{health}");
+        let detail = health["checks"]["clock"]["detail"].as_str();
+        assert_eq!(detail.map(|detail| detail.contains("behind the database's")), is_said);
+    }
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
@@ -105,10 +129,16 @@ async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: Pg
         readyz_of(Probed { store, nango, clock: app.clock.clone(), identity: None, sampler, stop })
             .await
     };
+    // The clock that is driven is none that the database has.
+    let unwell = |health: &Value| -> Vec<String> {
+        let checks = health["checks"].as_object().unwrap().iter();
+        let unwell = checks.filter(|(name, check)| *name != "clock" && check["status"] != "ok");
+        unwell.map(|(name, _)| name.clone()).collect()
+    };
     let started = app.start_connection().await;
     let calls = app.nango.api_calls();
     let (status, health) = ready().await;
-    assert_eq!((status, &health["status"]), (200, &json!("ok")));
+    assert_eq!((status, unwell(&health)), (200, vec![]));
     let nango_id = app.authorize(&started).await;
     app.say_created(&started, &nango_id).await;
     app.advance(61);
@@ -130,7 +160,7 @@ async fn an_old_backlog_and_a_silent_nango_degrade_and_take_nothing_out(pool: Pg
     // It is left alone for ten seconds.
     app.advance(15);
     app.outbox.run_once().await.unwrap();
-    assert_eq!(ready().await.1["status"], "ok");
+    assert_eq!(unwell(&ready().await.1), [""; 0]);
     app.finish().await;
 }
 

@@ -29,7 +29,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 
-/// Longer than a try may take, so that a delivery is sent twice only after a crash.
+/// Longer than a try may take, so that a delivery is sent twice only after a crash, or by replicas whose clocks
+/// differ by more than what is left: whoever is ahead sees the lease end before it does (`domain/skew.rs`).
 const LEASE: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(10));
 
 /// How long places gather before they are filled: a claim for each of them would be a transaction for each
