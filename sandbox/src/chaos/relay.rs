@@ -1,8 +1,10 @@
 //! A wire between two processes that can be cut: what goes over it is passed on, byte for byte, or not.
 
 use std::{
+    future::pending,
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -31,6 +33,9 @@ pub enum Cut {
     Stalls,
     /// What is open breaks, and so does each new connection.
     Resets,
+    /// The other end is gone and nobody says so: what is open, or comes meanwhile, stays open and is dead, and
+    /// stays so when it is over.
+    Vanishes,
 }
 
 impl Cut {
@@ -39,6 +44,7 @@ impl Cut {
             Self::Refuses => "refuses",
             Self::Stalls => "stalls",
             Self::Resets => "resets",
+            Self::Vanishes => "vanishes",
         }
     }
 }
@@ -150,6 +156,9 @@ async fn pass(
     let born = state.borrow().breaks;
     let mut breaking = state.clone();
     let is_broken = breaking.wait_for(|state| state.breaks(born));
+    let mut vanishing = state.clone();
+    let is_dead =
+        async { vanishing.wait_for(|state| state.cut == Some(Cut::Vanishes)).await.is_ok() };
     let whole = async {
         // A wire that is cut tells its caller nothing, not even that nobody is there.
         flows(&mut state.clone()).await?;
@@ -165,9 +174,18 @@ async fn pass(
         }
         passed
     };
+    let frozen = async move {
+        let mut whole = pin!(whole);
+        tokio::select! {
+            biased;
+            // Nobody goes on with it, and nobody closes it.
+            _ = is_dead => pending().await,
+            ended = &mut whole => ended,
+        }
+    };
     let ended = tokio::select! {
         _ = is_broken => Err(io::ErrorKind::ConnectionReset.into()),
-        ended = whole => ended,
+        ended = frozen => ended,
     };
     // What is dropped after this is reset; the target's side is closed, or was reset above.
     if ended.is_err()
@@ -282,6 +300,26 @@ mod tests {
             stream.read_exact(&mut answer).await.unwrap();
             assert_eq!(answer, [b'a', 7]);
         }
+    }
+
+    #[tokio::test]
+    async fn what_met_a_wire_that_vanished_is_dead_for_good_and_open() {
+        let relay = Relay::start(echo(b'a').await).await.unwrap();
+        let mut before = TcpStream::connect(relay.address()).await.unwrap();
+        say(&mut before, 1).await.unwrap();
+        relay.cut(Some(Cut::Vanishes));
+        let mut during = TcpStream::connect(relay.address()).await.unwrap();
+        for _ in 0..2 {
+            for stream in [&mut before, &mut during] {
+                assert!(
+                    timeout(SOON, say(stream, 7)).await.is_err(),
+                    "neither answered nor broken"
+                );
+            }
+            relay.cut(None);
+        }
+        let mut after = TcpStream::connect(relay.address()).await.unwrap();
+        assert_eq!(say(&mut after, 2).await.unwrap(), [b'a', 2]);
     }
 
     #[tokio::test]

@@ -148,7 +148,7 @@ mod tests {
     fn each_cut_is_told_with_its_wire_and_how_long_it_was() {
         let table = report(Vec::new()).table();
         for line in [
-            "control to PostgreSQL: stalls for 30 s, refuses for 8 s, resets for 8 s; ",
+            "control to PostgreSQL: stalls for 30 s, refuses for 8 s, resets for 8 s, vanishes for 8 s; ",
             "control to the receiver: stalls for 8 s, refuses for 30 s, resets for 8 s |",
         ] {
             assert!(table.contains(line), "{line}: {table}");

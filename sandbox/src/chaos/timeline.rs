@@ -66,6 +66,7 @@ impl Dose {
                 (Wire::ToDatabase, Cut::Stalls, long),
                 (Wire::ToDatabase, Cut::Refuses, short),
                 (Wire::ToDatabase, Cut::Resets, short),
+                (Wire::ToDatabase, Cut::Vanishes, short),
                 (Wire::ToReceiver, Cut::Stalls, short),
                 (Wire::ToReceiver, Cut::Refuses, long),
                 (Wire::ToReceiver, Cut::Resets, short),
@@ -83,6 +84,7 @@ impl Dose {
             restarts: 1,
             cuts: vec![
                 (Wire::ToDatabase, Cut::Stalls, short),
+                (Wire::ToDatabase, Cut::Vanishes, short),
                 (Wire::ToReceiver, Cut::Refuses, short),
             ],
         }
