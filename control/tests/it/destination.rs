@@ -161,6 +161,8 @@ async fn what_a_tenant_does_not_want_is_in_the_feed_and_not_sent(pool: PgPool) {
     put(&app, json!({"url": url, "eventTypes": []})).await;
     app.activate().await;
     assert_eq!((app.count("SELECT count(*) FROM events").await, types(&own).len()), (3, 1));
+    // Nothing is left behind that would be sent one day: who only pulls has no backlog.
+    assert_eq!(app.count("SELECT count(*) FROM deliveries").await, 1);
     app.finish().await;
 }
 

@@ -1,6 +1,7 @@
 //! Deliveries: notifications on their way, claimed round by round and recorded try by try.
 
 mod claim;
+mod given_up;
 mod history;
 mod record;
 mod rescue;
