@@ -112,6 +112,7 @@ impl Outbox {
                 done = done.saturating_add(1);
             }
         }
+        while self.store.hasten_deliveries(self.clock.now()).await? {}
         while self.store.redeliver_batch(self.clock.now()).await? {
             done = done.saturating_add(1);
         }

@@ -20,6 +20,7 @@ mod delete;
 mod deliver;
 mod deliver_again;
 mod deliver_fairly;
+mod deliver_hastened;
 mod deliver_many_again;
 mod deliver_paused;
 mod deliver_recorded;
