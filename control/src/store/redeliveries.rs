@@ -24,6 +24,9 @@ const BATCH: i64 = 200;
 /// When a batch that had to wait is tried again.
 const AGAIN_IN: Duration = Duration::from_secs(1);
 
+/// The same, where the destination takes nothing. Once it does, the batch is due at once.
+const LATER_IN: Duration = Duration::from_mins(1);
+
 type Tx = Transaction<'static, Postgres>;
 
 /// Who asks, and what every repeat of the call is answered.
@@ -215,7 +218,8 @@ impl Store {
         let mut tx = self.begin(As::Worker).await?;
         let Some(job) = lock_next(&mut tx, at).await? else { return Ok(false) };
         if job.waiting >= BATCH {
-            put_off(&mut tx, &job, later(at, AGAIN_IN)).await?;
+            let wait = if job.is_taken { AGAIN_IN } else { LATER_IN };
+            put_off(&mut tx, &job, later(at, wait)).await?;
             tx.commit().await?;
             return Ok(true);
         }
@@ -263,6 +267,8 @@ struct Work {
     after_id: Option<Uuid>,
     /// How many of the tenant's redeliveries wait to be sent.
     waiting: i64,
+    /// The destination is neither paused nor stopped.
+    is_taken: bool,
 }
 
 /// The lock is the claim: the batch commits with it, and nothing is done outside the database.
@@ -273,7 +279,9 @@ async fn lock_next(tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<Work>, Store
                  SELECT FROM deliveries
                  WHERE tenant_id = redeliveries.tenant_id AND status = 'ready' AND is_redelivery LIMIT $2
              ) AS waiting
-         ) AS waiting
+         ) AS waiting, coalesce((
+             SELECT status = 'active' FROM destination_health WHERE tenant_id = redeliveries.tenant_id
+         ), true) AS is_taken
          FROM redeliveries WHERE done_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED",
     )
     .bind(at)

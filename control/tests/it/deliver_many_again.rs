@@ -2,10 +2,11 @@
 
 use crate::{
     deliver_again::redeliver,
+    destination::call,
     sending::seed,
     support::{TestApp, text},
 };
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -104,6 +105,33 @@ async fn what_waits_for_a_destination_that_takes_nothing_is_replaced_by_the_next
     // What the first had made is sent; it makes no more.
     assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE is_redelivery").await, 200);
     assert_eq!(app.count("SELECT count(*) FROM redeliveries WHERE done_at IS NULL").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_waits_for_a_destination_that_takes_nothing_is_looked_at_each_minute(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    ask_for_450(&app).await;
+    let batch = async || app.store.redeliver_batch(app.clock.now()).await.unwrap();
+    // 200 wait. As long as they are sent, the next batch may be a second away.
+    app.advance(1);
+    assert!(batch().await && !batch().await);
+    let stopped = "UPDATE destination_health SET status = 'stopped', reason = 'gone'";
+    sqlx::query(stopped).execute(&app.pool).await.unwrap();
+    app.advance(1);
+    assert!(batch().await);
+    app.advance(59);
+    assert!(!batch().await);
+    app.advance(1);
+    assert!(batch().await);
+    // Once it takes something again, nobody waits for the minute.
+    let answer = call(&app, "acme", Method::DELETE, &Value::Null).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    for _ in 0..3 {
+        app.outbox.run_once().await.unwrap();
+        app.advance(1);
+    }
+    assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE is_redelivery").await, 450);
     app.finish().await;
 }
 

@@ -54,6 +54,14 @@ impl Store {
         .bind(BATCH)
         .fetch_one(&mut *tx)
         .await?;
+        // So does what is still to be made of the tenant's deliveries.
+        sqlx::query(
+            "UPDATE redeliveries SET due_at = $2 WHERE tenant_id = $1 AND done_at IS NULL AND due_at > $2",
+        )
+        .bind(&tenant)
+        .bind(at)
+        .execute(&mut *tx)
+        .await?;
         let came_to = came_to.filter(|_| hastened == BATCH);
         sqlx::query("UPDATE destination_health SET hastens_to = $2 WHERE tenant_id = $1")
             .bind(&tenant)
