@@ -1,7 +1,7 @@
 //! What is kept for a time only is removed when it is over.
 
 use super::Outbox;
-use crate::{cause::chain, store::StoreError};
+use crate::{cause::chain, metrics::GivenUp, store::StoreError};
 use chrono::{DateTime, Utc};
 use contract::id::TenantId;
 use std::time::Duration;
@@ -44,6 +44,7 @@ impl Outbox {
         loop {
             let now = self.clock.now();
             let (given_up, may_be_more) = self.store.give_up_deliveries(tenant, until, now).await?;
+            self.metrics.given_up(GivenUp::Age, given_up);
             if given_up > 0 {
                 tracing::error!(
                     tenant.id = %tenant,

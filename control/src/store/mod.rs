@@ -48,7 +48,7 @@ pub use jobs::{ClaimedJob, JobKind};
 pub use looks::{Begin, BegunLook, LookFor};
 pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
-pub use redeliveries::{Asked, Asking};
+pub use redeliveries::{Asked, Asking, RedeliveryShown};
 pub use sweeps::{Bound, ClaimedSweep};
 pub use vitals::{Counts, Vitals};
 

@@ -4,13 +4,23 @@ use crate::{
     deliver_again::redeliver,
     destination::call,
     sending::seed,
-    support::{TestApp, text},
+    support::{TestApp, caller, text},
 };
-use axum::http::{Method, StatusCode};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use chrono::TimeDelta;
+use contract::action::Action;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::collections::BTreeSet;
+
+async fn show(app: &TestApp, tenant: &str, job: &Value) -> (StatusCode, Value) {
+    let path = format!("/tenants/{tenant}/deliveries/redeliveries/{}", job.as_str().unwrap());
+    let answer = app.send("GET", &path, &caller(tenant, Action::Notify), Body::empty()).await;
+    (answer.status, answer.json())
+}
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: PgPool) {
@@ -30,6 +40,15 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     assert_eq!((answer.status, &answer.json()["count"]), (StatusCode::ACCEPTED, &json!(450)));
     let job = answer.json()["jobId"].clone();
     assert!(job.is_string());
+    let asked_at = text(app.clock.now());
+    let stands = |status: &str, made: i64, done_at: Option<String>| {
+        let shown = json!({"jobId": job, "status": status, "count": 450, "made": made, "since": text(since),
+            "until": asked_at, "createdAt": asked_at, "doneAt": done_at, "replacedBy": null});
+        (StatusCode::OK, shown)
+    };
+    let shown = async || show(&app, "acme", &job).await;
+    assert_eq!(shown().await, stands("under_way", 0, None));
+    assert_eq!(show(&app, "rival", &job).await.0, StatusCode::NOT_FOUND);
     let again = redeliver(&app, "acme", &asked).await;
     assert_eq!(
         (again.status, again.code()),
@@ -45,6 +64,7 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     while app.store.redeliver_batch(app.clock.now()).await.unwrap() {}
     let waiting = "SELECT count(*) FROM deliveries WHERE is_redelivery AND status = 'ready'";
     assert_eq!(app.count(waiting).await, 200);
+    assert_eq!(shown().await, stands("under_way", 200, None));
     let before = app.notified().len();
     for _ in 0..4 {
         app.outbox.run_once().await.unwrap();
@@ -56,6 +76,8 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     assert!(sent.iter().all(|it| it.body["tenantId"] == "acme"));
     let done = "SELECT count(*) FROM redeliveries WHERE done_at IS NOT NULL AND made = total";
     assert_eq!(app.count(done).await, 2);
+    let done_at = text(app.clock.now() - TimeDelta::seconds(2));
+    assert_eq!(shown().await, stands("done", 450, Some(done_at)));
     // Another one may be asked for now.
     assert_eq!(redeliver(&app, "acme", &asked).await.status, StatusCode::ACCEPTED);
     for _ in 0..4 {
@@ -96,6 +118,10 @@ async fn what_waits_for_a_destination_that_takes_nothing_is_replaced_by_the_next
     .await
     .unwrap();
     assert_eq!(replaced, first.as_str().unwrap());
+    let shown = show(&app, "acme", &first).await.1;
+    let told = (&shown["status"], &shown["replacedBy"], &shown["doneAt"]);
+    assert_eq!(told, (&json!("replaced"), &answer.json()["jobId"], &json!(text(app.clock.now()))));
+    assert_eq!(show(&app, "acme", &json!("none")).await.1["code"], "not_found");
     let started = "UPDATE destination_health SET status = 'active', reason = NULL";
     sqlx::query(started).execute(&app.pool).await.unwrap();
     for _ in 0..3 {

@@ -73,6 +73,7 @@ const CALLS: [(&str, &str); 18] = [
     ("GET", "/tenants/{}/connections/1/deliveries"),
     ("POST", "/tenants/{}/deliveries/1/redeliver"),
     ("POST", "/tenants/{}/deliveries/redeliver"),
+    ("GET", "/tenants/{}/deliveries/redeliveries/1"),
     ("GET", "/tenants/{}/events"),
     ("GET", "/tenants/{}/audit"),
     ("GET", "/tenants/{}/destination"),

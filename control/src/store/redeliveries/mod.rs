@@ -1,5 +1,7 @@
 //! What tenants asked to be sent again: one delivery at once, or all of a time in small batches.
 
+mod shown;
+
 use super::{
     As, Store, StoreError,
     audit::AuditLine,
@@ -16,6 +18,8 @@ use contract::id::{ConnectionId, DeliveryId, EventId, JobId, TenantId};
 use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
+
+pub use shown::RedeliveryShown;
 
 /// How many events a batch looks at, and how many of a tenant's redeliveries may wait to be sent while it
 /// goes on: its new events must not wait behind a year of old ones.
@@ -151,12 +155,13 @@ impl Store {
     ) -> Result<Asked, StoreError> {
         let mut tx = self.begin(As::Tenant(asking.tenant)).await?;
         let replaced: Option<Uuid> = sqlx::query_scalar(
-            "UPDATE redeliveries SET done_at = $2 WHERE tenant_id = $1 AND done_at IS NULL AND EXISTS (
+            "UPDATE redeliveries SET done_at = $2, replaced_by = $3 WHERE tenant_id = $1 AND done_at IS NULL AND EXISTS (
                  SELECT FROM destination_health WHERE tenant_id = $1 AND status <> 'active'
              ) RETURNING job_id",
         )
         .bind(asking.tenant.as_str())
         .bind(asking.at)
+        .bind(job.as_uuid())
         .fetch_optional(&mut *tx)
         .await?;
         let inserted = sqlx::query(

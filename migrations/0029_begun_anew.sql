@@ -4,3 +4,7 @@ ALTER TABLE destination_health
     -- What waits until then or before becomes due; it comes down batch by batch. Nothing: all of it has.
     ADD COLUMN hastens_to timestamptz;
 CREATE INDEX destination_health_hastened ON destination_health (hastens_to) WHERE hastens_to IS NOT NULL;
+
+-- The redelivery that took the place of this one, and so ended it.
+ALTER TABLE redeliveries ADD COLUMN replaced_by uuid;
+GRANT UPDATE (replaced_by) ON redeliveries TO connections_api;
