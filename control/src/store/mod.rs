@@ -21,6 +21,7 @@ mod receipts;
 mod redeliveries;
 mod retention;
 mod seal;
+mod secrets;
 mod sweeps;
 mod vitals;
 
@@ -49,6 +50,7 @@ pub use looks::{Begin, BegunLook, LookFor};
 pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use redeliveries::{Asked, Asking, RedeliveryShown};
+pub use secrets::SealedSecrets;
 pub use sweeps::{Bound, ClaimedSweep};
 pub use vitals::{Counts, Vitals};
 

@@ -24,7 +24,7 @@ pub async fn call(app: &TestApp, tenant: &str, method: Method, body: &Value) -> 
     app.send(method.as_str(), &path, &caller(tenant, Action::Notify), body).await
 }
 
-async fn put(app: &TestApp, body: Value) -> Value {
+pub async fn put(app: &TestApp, body: Value) -> Value {
     let answer = call(app, "acme", Method::PUT, &body).await;
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     answer.json()

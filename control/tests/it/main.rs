@@ -39,6 +39,7 @@ mod pull;
 mod receiver;
 mod reconnect;
 mod rehearsal;
+mod resealed;
 mod retention;
 mod sealing;
 mod sending;
