@@ -10,7 +10,7 @@ use sandbox::{
     stack::{Choices, Stack, TENANT},
     tools::pip,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{process::Stdio, time::Duration};
 use tokio::process::Command;
 
