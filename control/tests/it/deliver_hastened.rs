@@ -2,12 +2,15 @@
 
 use crate::{
     destination::{call, with_own_receiver},
-    sending::{REFUSED, claim, finished, seed},
+    sending::{DELIVERED, REFUSED, claim, finished, seed, send_all},
     support::TestApp,
 };
 use axum::http::{Method, StatusCode};
+use control::domain::outcome::{NoAnswer, Outcome};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+
+const OURS: Outcome = Outcome::NoAnswer(NoAnswer::OurResolver);
 
 const DUE: &str = "SELECT count(*) FROM deliveries WHERE tenant_id = 'acme' AND due_at <= (
     SELECT since FROM destination_health WHERE tenant_id = 'acme')";
@@ -80,6 +83,39 @@ async fn a_backlog_is_hastened_in_batches_and_what_is_being_sent_is_not(pool: Pg
         "SELECT count(*) FROM deliveries WHERE lease IS NOT NULL AND due_at > '2026-11-22'";
     assert_eq!(app.count(leased).await, 4);
     app.abandon();
+}
+
+/// Four connections, whose tries until the pause leave nothing that is due for half an hour.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_paused_destination_is_probed_though_nothing_is_due(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    seed(&app, "acme", 4).await;
+    for seconds in [0, 5, 300] {
+        app.advance(seconds);
+        assert_eq!(send_all(&app, REFUSED).await, 4);
+    }
+    let due = "SELECT extract(epoch FROM min(due_at))::bigint FROM deliveries";
+    let tries = "SELECT sum(tries)::bigint FROM deliveries";
+    let (due_at, attempts) = (app.count(due).await, "SELECT count(*) FROM delivery_attempts");
+    assert_eq!(due_at - app.clock.now().timestamp(), 30 * 60);
+    // One that fails uses no try and moves no time, and is written down.
+    for (seconds, outcome, tried) in [(30, REFUSED, 13), (60, OURS, 14), (60, REFUSED, 15)] {
+        app.advance(seconds - 1);
+        assert_eq!(claim(&app).await.len(), 0);
+        app.advance(1);
+        let claimed = claim(&app).await;
+        assert_eq!(claimed.iter().map(|it| it.is_probe).collect::<Vec<_>>(), [true]);
+        assert_eq!(claim(&app).await.len(), 0, "nobody has another one meanwhile");
+        app.store.record_tries(&[finished(&app, &claimed[0], outcome)], 0.0).await.unwrap();
+        assert_eq!((app.count(tries).await, app.count(due).await), (12, due_at));
+        assert_eq!(app.count(attempts).await, tried);
+    }
+    // The first that is taken brings all others.
+    app.advance(120);
+    assert_eq!(send_all(&app, DELIVERED).await, 1);
+    assert!(hasten(&app).await);
+    assert_eq!(send_all(&app, DELIVERED).await, 3);
+    app.finish().await;
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
