@@ -160,7 +160,7 @@ fn a_probe_before_its_time_that_fails_changes_nothing() {
         for tries in [1, RETRY_SCHEDULE.len()] {
             let schedule = Schedule::default();
             let next = schedule.after_try(early(tries), outcome, at(30), 1.0);
-            assert_eq!(next, NextStep::RetryIn(Duration::from_secs(60)), "{outcome:?}");
+            assert_eq!(next, NextStep::RetryIn(Duration::from_mins(1)), "{outcome:?}");
             let late = schedule.after_try(early(tries), outcome, at(91), 1.0);
             assert_eq!(late, NextStep::RetryIn(Duration::ZERO), "it took longer than that");
             assert_eq!(early(tries).after(outcome, at(30)), early(tries));
