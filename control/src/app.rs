@@ -195,6 +195,7 @@ fn outbox(
         retention,
         schedule,
         seats: Arc::default(),
+        sealer: state.sealer.clone(),
         metrics: state.metrics.clone(),
     }
 }

@@ -21,7 +21,7 @@ pub struct Parts {
     pub nango: Option<NangoConfig>,
     pub catalogue: Catalogue,
     pub egress: Option<Egress>,
-    pub has_data_key: bool,
+    pub data_keys: Option<KeyRing>,
 }
 
 /// Reads what can be read. The problems are those of [`Config::read`], so that none is forgotten here.
@@ -41,6 +41,9 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
         nango: read_nango(&mut settings),
         catalogue: read_catalogue(&mut settings, environment),
         egress: read_egress(&mut settings),
-        has_data_key: settings.has("DATA_ENCRYPTION_KEY"),
+        data_keys: settings
+            .has("DATA_ENCRYPTION_KEY")
+            .then(|| settings.keys("DATA_ENCRYPTION_KEY"))
+            .flatten(),
     }
 }

@@ -4,6 +4,7 @@
 mod finding;
 mod keys;
 mod local;
+mod sealed;
 mod vault;
 
 use crate::{
@@ -17,7 +18,10 @@ use crate::{
     store::Store,
     tls,
 };
-use contract::id::IntegrationId;
+use contract::{
+    id::IntegrationId,
+    keys::{KeyId, KeyRing},
+};
 use std::collections::BTreeSet;
 
 pub use finding::{Finding, Report, Status};
@@ -34,7 +38,7 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
         nango,
         catalogue,
         egress,
-        has_data_key,
+        data_keys,
     } = config::read_parts(environment, read_file);
     let mut findings = local::settings(&problems);
     if let Some(keys) = &assertion_keys {
@@ -43,13 +47,13 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
     if let Some(nango) = &nango {
         findings.push(local::public_url(&nango.callback_url, is_production));
     }
-    findings.push(local::data_key(has_data_key));
+    findings.push(local::data_key(data_keys.is_some()));
     if let Some(egress) = &egress {
         findings.push(local::networks(egress));
     }
     findings.extend(examine_certificates(mtls.as_ref(), read_file, is_production, clock));
     if let Some(database) = database {
-        findings.extend(examine_database(database, clock).await);
+        findings.extend(examine_database(database, data_keys.as_ref(), clock).await);
     }
     match nango {
         Some(nango) => findings.extend(examine_nango(nango, &catalogue, clock).await),
@@ -76,17 +80,24 @@ fn examine_certificates(
     findings
 }
 
-async fn examine_database(Database(options): Database, clock: &Clock) -> Vec<Finding> {
+async fn examine_database(
+    Database(options): Database,
+    data_keys: Option<&KeyRing>,
+    clock: &Clock,
+) -> Vec<Finding> {
     let store = Store::new(options, Mint::new(clock.clone()));
     let migrated = store.is_migrated().await.map_err(|error| chain(&error));
     let at = clock.now();
-    let (backlog, skew) = match migrated {
-        Ok(true) => (store.backlog(at).await.ok(), store.clock_skew(clock).await.ok()),
-        Ok(false) | Err(_) => (None, None),
-    };
+    let is_ready = matches!(migrated, Ok(true));
+    let backlog = if is_ready { store.backlog(at).await.ok() } else { None };
+    let skew = if is_ready { store.clock_skew(clock).await.ok() } else { None };
+    let sealed = if is_ready { store.count_secrets().await.ok() } else { None };
     store.close().await;
+    let keys: Vec<&KeyId> =
+        data_keys.into_iter().flat_map(KeyRing::iter).map(|it| &it.id).collect();
     let mut findings = local::database(migrated, backlog, at);
     findings.extend(skew.map(local::database_clock));
+    findings.extend(sealed.map(|sealed| sealed::secrets(&keys, &sealed)));
     findings
 }
 

@@ -2,7 +2,7 @@
 
 use super::{cursor::can_be_asked_for, notification::EventType};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
@@ -50,6 +50,29 @@ impl Ended {
 
     pub fn read(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+}
+
+/// How far a redelivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RedeliveryStatus)]
+pub enum Stage {
+    /// More deliveries are to be made.
+    UnderWay,
+    /// All were made. They may still be on their way.
+    Done,
+    /// Another one took its place, and it makes no more.
+    Replaced,
+}
+
+impl Stage {
+    pub const fn of(is_done: bool, is_replaced: bool) -> Self {
+        match (is_done, is_replaced) {
+            (false, _) => Self::UnderWay,
+            (true, false) => Self::Done,
+            (true, true) => Self::Replaced,
+        }
     }
 }
 

@@ -30,6 +30,11 @@ impl Sealer {
         keys.iter().map(derived).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The key that seals, and those that only open.
+    pub fn key_ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.0.iter().map(|(id, _)| id)
+    }
+
     /// Seals a text for `owner`, with random bytes that are used for nothing else.
     pub fn seal(
         &self,
@@ -89,6 +94,13 @@ mod tests {
         // Another key under the same id.
         let forged = sealer("old:fedcba9876543210fedcba9876543210");
         assert_eq!(forged.open(&sealed, "acme/1"), Err(BadSeal));
+    }
+
+    #[test]
+    fn the_first_key_seals_and_its_id_is_there_to_be_read() {
+        let both = sealer(&format!("{NEW},{OLD}"));
+        assert_eq!(both.key_ids().map(KeyId::as_str).collect::<Vec<_>>(), ["new", "old"]);
+        assert!(both.seal("text", "acme/1", [7; 12]).unwrap().starts_with("new."));
     }
 
     #[test]

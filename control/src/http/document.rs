@@ -123,6 +123,24 @@ pub(super) struct OfDelivery {
     id: String,
 }
 
+/// The path of one of a tenant's redeliveries.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a description; handlers parse the path themselves")]
+pub(super) struct OfRedelivery {
+    /// Who owns the connections. The edge checks that the caller's grants cover it.
+    #[param(
+        pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        min_length = 1,
+        max_length = 63,
+        example = "acme"
+    )]
+    tenant: String,
+    /// The `jobId` of the answer that began it.
+    #[param(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
+    id: String,
+}
+
 /// A call that is done once, however often it is sent.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

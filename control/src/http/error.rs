@@ -50,6 +50,9 @@ pub enum ApiError {
     /// As with a connection.
     #[error("no such delivery")]
     NoDelivery,
+    /// As with a connection, or it ended long ago.
+    #[error("no such redelivery")]
+    NoRedelivery,
     #[error("the delivery has not ended")]
     DeliveryNotEnded,
     #[error("more events than are redelivered together")]
@@ -112,7 +115,7 @@ impl ApiError {
             Self::NoGrant => Code::NoGrant,
             Self::NoRoute => Code::NoRoute,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
-            Self::NotFound | Self::NoDelivery => Code::NotFound,
+            Self::NotFound | Self::NoDelivery | Self::NoRedelivery => Code::NotFound,
             Self::DeliveryNotEnded => Code::DeliveryNotEnded,
             Self::RedeliveryTooLarge => Code::RedeliveryTooLarge,
             Self::RedeliveryUnderWay(_) => Code::RedeliveryUnderWay,
@@ -176,7 +179,8 @@ impl ApiError {
             }
             Self::RedeliveryUnderWay(job) => {
                 return format!(
-                    "The redelivery {job} of this tenant is under way. Ask again when it has ended."
+                    "The redelivery {job} of this tenant is under way. Ask again when it has ended: \
+                     GET …/deliveries/redeliveries/{job} says how far it is."
                 );
             }
             Self::DeliveryNotEnded => {
@@ -188,6 +192,7 @@ impl ApiError {
                 );
             }
             Self::NoDelivery => "This tenant has no such delivery.",
+            Self::NoRedelivery => "This tenant has no such redelivery, or it ended long ago.",
             Self::NoOwnDestinations => {
                 "This deployment keeps no tenant's secrets. Ask its operator to set DATA_ENCRYPTION_KEY."
             }

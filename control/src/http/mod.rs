@@ -26,6 +26,7 @@ mod page;
 mod providers;
 mod reconnect;
 mod redeliver;
+mod redelivery;
 mod request_log;
 mod start;
 mod view;
@@ -131,6 +132,7 @@ fn routes(
         .routes(routes!(deliveries::handler))
         .routes(routes!(redeliver::one).map(&notify_once))
         .routes(routes!(redeliver::all).map(&notify_once))
+        .routes(routes!(redelivery::handler))
         .routes(routes!(destination::get, destination::put, destination::delete))
         .routes(routes!(destination::test))
         .routes(routes!(events::handler))

@@ -42,7 +42,8 @@ pub(super) fn webhooks() -> Paths {
             "event",
             notification(
                 "event",
-                "An event of a connection: at least once, and in order per connection. The same is in the feed.",
+                "An event of a connection: at least once, and in order per connection, but for what was asked to be sent \
+                 again: ignore what is not above the `sequence` that is known. The same is in the feed.",
                 "Event",
             ),
         )

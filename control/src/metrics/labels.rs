@@ -120,6 +120,29 @@ impl Drift {
     }
 }
 
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// Its tries are used up.
+    Tries,
+    /// Faults of ours kept it waiting for too long.
+    OurFault,
+    /// Its event is no longer kept.
+    Age,
+}
+
+impl GivenUp {
+    pub const ALL: [Self; 3] = [Self::Tries, Self::OurFault, Self::Age];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tries => "tries",
+            Self::OurFault => "our_fault",
+            Self::Age => "age",
+        }
+    }
+}
+
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
         $(#[$doc])*
@@ -140,5 +163,6 @@ labels! {
     Status { status }
     Try { outcome, fault }
     Which { certificate }
+    Why { why }
     Work { kind, result }
 }

@@ -16,12 +16,12 @@ use crate::{
     },
 };
 use chrono::{DateTime, Utc};
-use labels::{Call, CallEnd, CallRefusal, Kind, Outcome, Status, Try, Work};
+use labels::{Call, CallEnd, CallRefusal, Kind, Outcome, Status, Try, Why, Work};
 use names::Recorded;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use std::{sync::Arc, time::Duration};
 
-pub use labels::{CallName, CallOutcome, Drift, RequestLabels, WorkResult};
+pub use labels::{CallName, CallOutcome, Drift, GivenUp, RequestLabels, WorkResult};
 
 /// Why Nango was not asked.
 const WHYS: [&str; 3] = ["budget", "budget_unknown", "left_alone"];
@@ -120,6 +120,12 @@ impl Metrics {
         self.0.recorded.delivery_try_seconds.observe(took.as_secs_f64());
     }
 
+    pub fn given_up(&self, why: GivenUp, deliveries: usize) {
+        let deliveries = u64::try_from(deliveries).unwrap_or_default();
+        let why = Why { why: why.as_str() };
+        self.0.recorded.deliveries_given_up.get_or_create(&why).inc_by(deliveries);
+    }
+
     pub fn changed(&self, to: ConnectionStatus) {
         self.0.recorded.changes.get_or_create(&Status { status: to.as_str() }).inc();
     }
@@ -174,6 +180,9 @@ impl Metrics {
         ];
         for outcome in NoAnswer::ALL.map(TryOutcome::NoAnswer).into_iter().chain(answered) {
             drop(self.0.recorded.delivery_tries.get_or_create(&try_labels(outcome)));
+        }
+        for why in GivenUp::ALL {
+            self.given_up(why, 0);
         }
         for outcome in RECEIPTS {
             drop(self.0.recorded.receipts.get_or_create(&Outcome { outcome }));

@@ -5,7 +5,7 @@
 use super::{
     labels::{
         Build, Call, CallEnd, CallRefusal, Class, Kind, Outcome, RequestLabels, State, Status, Try,
-        Which, Work,
+        Which, Why, Work,
     },
     process::Process,
 };
@@ -44,6 +44,7 @@ pub(super) struct Recorded {
     pub(super) outbox_work: Family<Work, Counter>,
     pub(super) delivery_tries: Family<Try, Counter>,
     pub(super) delivery_try_seconds: Histogram,
+    pub(super) deliveries_given_up: Family<Why, Counter>,
     pub(super) deliveries_unfinished: Family<Status, Gauge>,
     pub(super) destinations: Family<Status, Gauge>,
     pub(super) by_status: Family<Status, Gauge>,
@@ -116,6 +117,7 @@ impl Recorded {
             outbox_work: names.make("connections_outbox_work", "Pieces of work that were done, or failed"),
             delivery_tries: names.make("connections_delivery_tries", "Tries to notify by outcome, and whose fault a failure is"),
             delivery_try_seconds: names.add("connections_delivery_try_seconds", "How long a try to notify took", call_seconds()),
+            deliveries_given_up: names.make("connections_deliveries_given_up", "Deliveries that ended though nobody took them, by why"),
             deliveries_unfinished: names.make("connections_deliveries_unfinished", "Deliveries that are ready, or blocked by one before them"),
             destinations: names.make("connections_destinations", "Destinations that are paused or stopped"),
             by_status: names.make("connections_by_status", "Connections by status, counted every minute or less often"),

@@ -11,6 +11,7 @@ mod deliveries;
 mod jobs;
 mod listed;
 mod receipts;
+mod reseal;
 mod retention;
 mod seal;
 mod sweep;
@@ -19,7 +20,7 @@ mod targets;
 use crate::{
     cause::chain,
     clock::Clock,
-    domain::{delivery::Schedule, provider::Catalogue, retention::Retention},
+    domain::{delivery::Schedule, provider::Catalogue, retention::Retention, sealing::Sealer},
     metrics::{Metrics, WorkResult},
     mint::Mint,
     nango::{NangoClient, NangoError},
@@ -61,6 +62,8 @@ pub struct Outbox {
     /// The waits between the tries of a delivery.
     pub schedule: Schedule,
     pub seats: Arc<Seats>,
+    /// Seals tenants' secrets, where a key is set.
+    pub sealer: Option<Sealer>,
     pub metrics: Metrics,
 }
 
@@ -100,6 +103,7 @@ impl Outbox {
             self.seal(woken.clone(), stop.clone()),
             self.listen(wake, stop.clone()),
             self.forget(stop.clone()),
+            self.reseal(stop.clone()),
         );
     }
 
@@ -112,6 +116,7 @@ impl Outbox {
                 done = done.saturating_add(1);
             }
         }
+        while self.store.hasten_deliveries(self.clock.now()).await? {}
         while self.store.redeliver_batch(self.clock.now()).await? {
             done = done.saturating_add(1);
         }

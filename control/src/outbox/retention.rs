@@ -1,7 +1,9 @@
 //! What is kept for a time only is removed when it is over.
 
 use super::Outbox;
-use crate::{cause::chain, store::StoreError};
+use crate::{cause::chain, metrics::GivenUp, store::StoreError};
+use chrono::{DateTime, Utc};
+use contract::id::TenantId;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +25,36 @@ impl Outbox {
             let Some(last) = tenants.last() else { break };
             last.as_str().clone_into(&mut after);
             for tenant in &tenants {
-                while self.store.forget_events(tenant, events_until).await? {}
+                self.give_up_deliveries(tenant, events_until).await?;
+                while self.store.forget_events(tenant, events_until).await? {
+                    self.give_up_deliveries(tenant, events_until).await?;
+                }
             }
         }
         while self.store.forget_connections(events_until).await? {}
         Ok(())
+    }
+
+    /// Ends what nobody took of a tenant's oldest events, which could not be removed otherwise.
+    async fn give_up_deliveries(
+        &self,
+        tenant: &TenantId,
+        until: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        loop {
+            let now = self.clock.now();
+            let (given_up, may_be_more) = self.store.give_up_deliveries(tenant, until, now).await?;
+            self.metrics.given_up(GivenUp::Age, given_up);
+            if given_up > 0 {
+                tracing::error!(
+                    tenant.id = %tenant,
+                    "{given_up} notifications of `{tenant}` are given up: their events are no longer kept"
+                );
+            }
+            if !may_be_more {
+                return Ok(());
+            }
+        }
     }
 
     /// Removes until `stop` is cancelled.

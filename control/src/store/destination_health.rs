@@ -1,6 +1,6 @@
 //! How destinations stand, written by whoever records tries.
 
-use super::{As, Store, StoreError, audit::AuditLine, tx::Tx, wake};
+use super::{As, Store, StoreError, audit::AuditLine, deliveries::hasten, tx::Tx, wake};
 use crate::domain::{
     audit::{Actor, AuditAction},
     destination_health::{DestinationHealth, Standing, Tried, Turn},
@@ -79,6 +79,8 @@ impl Store {
         // Whoever records a try holds the same lock while he asks which version is the current one.
         let before = lock_health(tx, &[tenant.as_str()], at).await?.remove(tenant.as_str());
         write_health(tx, tenant.as_str(), &DestinationHealth::new(at)).await?;
+        hasten(tx, tenant.as_str()).await?;
+        wake(tx).await?;
         let before = before.map_or(Standing::Active, |health| health.standing);
         if before == Standing::Active {
             return Ok(false);
@@ -92,7 +94,6 @@ impl Store {
             at,
         };
         self.write_audit(tx, line, serde_json::json!({ "was": before.as_str() })).await?;
-        wake(tx).await?;
         Ok(true)
     }
 
@@ -130,6 +131,9 @@ impl Store {
             let (after, turned) = fold(before, tried.map(|(_, tried)| tried), jitter);
             write_health(tx, tenant.as_str(), &after).await?;
             for (turn, health, at) in turned {
+                if turn == Turn::Resumed {
+                    hasten(tx, tenant.as_str()).await?;
+                }
                 self.write_turn(tx, tenant, (turn, &health), at).await?;
                 turns.push((tenant.clone(), turn, health.reason.or_else(|| before.reason.clone())));
             }

@@ -22,6 +22,7 @@ mod receipts;
 mod redeliveries;
 mod retention;
 mod seal;
+mod secrets;
 mod sweeps;
 mod tx;
 mod vitals;
@@ -53,7 +54,8 @@ pub use listener::Listener;
 pub use looks::{Begin, BegunLook, LookFor};
 pub use news::{Awaited, Newer, News};
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
-pub use redeliveries::{Asked, Asking};
+pub use redeliveries::{Asked, Asking, RedeliveryShown};
+pub use secrets::SealedSecrets;
 pub use sweeps::{Bound, ClaimedSweep};
 pub use vitals::{Counts, Vitals};
 

@@ -1,5 +1,5 @@
 //! What was kept long enough is removed, children first, a little at a time and by one replica at a time. An
-//! event that is still being delivered stays, though the feed lets go of it; nothing of the trail goes.
+//! event that is being sent at this moment stays for a little longer; nothing of the trail goes.
 
 use super::{As, Store, StoreError, read, tx::Tx};
 use crate::domain::retention::{Placed, let_go};
@@ -10,53 +10,27 @@ use uuid::Uuid;
 /// How many rows of a kind are removed in one transaction.
 const BATCH: usize = 500;
 
-type Removal = Tx;
+pub(super) type Removal = Tx;
 
 impl Store {
     /// The advisory lock of whoever removes, in this database.
     pub const REMOVING: i64 = 0x636f_6e6e_7265_7461;
 
-    /// Removes some deliveries that ended then or before, with their attempts, and those of their events that
-    /// only they kept; `true`, if there may be more.
+    /// Removes some deliveries that ended then or before, with their attempts; `true`, if there may be more.
     pub async fn forget_deliveries(&self, until: DateTime<Utc>) -> Result<bool, StoreError> {
         let Some(mut tx) = self.begin_removal().await? else { return Ok(false) };
-        let ended: Vec<(String, Uuid, Uuid)> = sqlx::query_as(
-            "SELECT tenant_id, delivery_id, event_id FROM deliveries WHERE ended_at <= $1
-             ORDER BY ended_at LIMIT $2",
+        let ended: Vec<(String, Uuid)> = sqlx::query_as(
+            "SELECT tenant_id, delivery_id FROM deliveries WHERE ended_at <= $1 ORDER BY ended_at LIMIT $2",
         )
         .bind(until)
         .bind(limit())
         .fetch_all(&mut *tx)
         .await?;
-        let tenants: Vec<&str> = ended.iter().map(|(tenant, _, _)| tenant.as_str()).collect();
-        let deliveries: Vec<Uuid> = ended.iter().map(|(_, delivery, _)| *delivery).collect();
-        let events: Vec<Uuid> = ended.iter().map(|(_, _, event)| *event).collect();
+        let may_be_more = ended.len() == BATCH;
+        let (tenants, deliveries): (Vec<String>, Vec<Uuid>) = ended.into_iter().unzip();
         remove_deliveries(&mut tx, &tenants, &deliveries).await?;
-        // The feed let go of them before. Nobody adds a delivery to an event that is locked.
-        let kept_by_them: Vec<(String, Uuid)> = sqlx::query_as(
-            "SELECT events.tenant_id, event_id FROM events
-             JOIN unnest($1::text[], $2::uuid[]) AS ended (tenant_id, event_id) USING (tenant_id, event_id)
-             JOIN tenant_heads AS head ON head.tenant_id = events.tenant_id
-             WHERE events.position < head.oldest_event FOR UPDATE OF events",
-        )
-        .bind(&tenants)
-        .bind(&events)
-        .fetch_all(&mut *tx)
-        .await?;
-        let (tenants, events): (Vec<String>, Vec<Uuid>) = kept_by_them.into_iter().unzip();
-        sqlx::query(
-            "DELETE FROM events USING unnest($1::text[], $2::uuid[]) AS old (tenant_id, event_id)
-             WHERE events.tenant_id = old.tenant_id AND events.event_id = old.event_id AND NOT EXISTS (
-                 SELECT FROM deliveries
-                 WHERE deliveries.tenant_id = old.tenant_id AND deliveries.event_id = old.event_id
-             )",
-        )
-        .bind(tenants)
-        .bind(events)
-        .execute(&mut *tx)
-        .await?;
         tx.commit().await?;
-        Ok(ended.len() == BATCH)
+        Ok(may_be_more)
     }
 
     /// Some tenants whose oldest event is from then or before, in their order, from after that one.
@@ -68,9 +42,11 @@ impl Store {
         let mut tx = self.begin(As::Worker).await?;
         // A look at one event for each tenant.
         let tenants: Vec<String> = sqlx::query_scalar(
-            "SELECT head.tenant_id FROM tenant_heads AS head
-             JOIN events ON events.tenant_id = head.tenant_id AND events.position = head.oldest_event
-             WHERE head.tenant_id > $1 AND events.occurred_at <= $2 ORDER BY head.tenant_id LIMIT $3",
+            "SELECT head.tenant_id FROM tenant_heads AS head CROSS JOIN LATERAL (
+                 SELECT occurred_at FROM events
+                 WHERE tenant_id = head.tenant_id AND position IS NOT NULL ORDER BY position LIMIT 1
+             ) AS oldest
+             WHERE head.tenant_id > $1 AND oldest.occurred_at <= $2 ORDER BY head.tenant_id LIMIT $3",
         )
         .bind(after)
         .bind(until)
@@ -81,8 +57,8 @@ impl Store {
         tenants.iter().map(|tenant| read("tenant_heads.tenant_id", tenant)).collect()
     }
 
-    /// Lets the feed go of some of a tenant's events from then or before, and removes those that nobody is
-    /// still told of; `true`, if there may be more.
+    /// Lets the feed go of some of a tenant's events from then or before, and removes them, but for those that
+    /// are being sent; `true`, if there may be more.
     pub async fn forget_events(
         &self,
         tenant: &TenantId,
@@ -90,9 +66,8 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let Some(mut tx) = self.begin_removal().await? else { return Ok(false) };
         let oldest_first: Vec<Placed> = sqlx::query_as(
-            "SELECT position, occurred_at FROM events WHERE tenant_id = $1 AND position >= (
-                 SELECT oldest_event FROM tenant_heads WHERE tenant_id = $1
-             ) ORDER BY position LIMIT $2 FOR UPDATE",
+            "SELECT position, occurred_at FROM events WHERE tenant_id = $1 AND position IS NOT NULL
+             ORDER BY position LIMIT $2 FOR UPDATE",
         )
         .bind(tenant.as_str())
         .bind(limit())
@@ -101,9 +76,7 @@ impl Store {
         let Some(last) = let_go(&oldest_first, until) else { return Ok(false) };
         let finished: Vec<Uuid> = sqlx::query_scalar(
             "SELECT event_id FROM events
-             WHERE tenant_id = $1 AND position <= $2 AND position >= (
-                 SELECT oldest_event FROM tenant_heads WHERE tenant_id = $1
-             ) AND NOT EXISTS (
+             WHERE tenant_id = $1 AND position <= $2 AND NOT EXISTS (
                  SELECT FROM deliveries
                  WHERE deliveries.tenant_id = $1 AND deliveries.event_id = events.event_id AND ended_at IS NULL
              )",
@@ -113,13 +86,16 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         remove_events(&mut tx, tenant, &finished).await?;
-        sqlx::query("UPDATE tenant_heads SET oldest_event = $2 + 1 WHERE tenant_id = $1")
-            .bind(tenant.as_str())
-            .bind(last)
-            .execute(&mut *tx)
-            .await?;
+        // One that was being sent is behind the feed's beginning already.
+        sqlx::query(
+            "UPDATE tenant_heads SET oldest_event = greatest(oldest_event, $2 + 1) WHERE tenant_id = $1",
+        )
+        .bind(tenant.as_str())
+        .bind(last)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
-        Ok(oldest_first.len() == BATCH)
+        Ok(oldest_first.len() == BATCH && !finished.is_empty())
     }
 
     /// Removes some receipts, jobs and redeliveries that ended then or before; `true`, if there may be more.
@@ -173,7 +149,7 @@ impl Store {
     }
 
     /// A transaction that removes; nothing, while another replica does.
-    async fn begin_removal(&self) -> Result<Option<Removal>, StoreError> {
+    pub(super) async fn begin_removal(&self) -> Result<Option<Removal>, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         let is_ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
             .bind(Self::REMOVING)
@@ -185,7 +161,7 @@ impl Store {
 
 async fn remove_deliveries(
     tx: &mut Removal,
-    tenants: &[&str],
+    tenants: &[String],
     deliveries: &[Uuid],
 ) -> Result<(), StoreError> {
     for removal in [

@@ -2,14 +2,25 @@
 
 use crate::{
     deliver_again::redeliver,
+    destination::call,
     sending::seed,
-    support::{TestApp, text},
+    support::{TestApp, caller, text},
 };
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use chrono::TimeDelta;
+use contract::action::Action;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::collections::BTreeSet;
+
+async fn show(app: &TestApp, tenant: &str, job: &Value) -> (StatusCode, Value) {
+    let path = format!("/tenants/{tenant}/deliveries/redeliveries/{}", job.as_str().unwrap());
+    let answer = app.send("GET", &path, &caller(tenant, Action::Notify), Body::empty()).await;
+    (answer.status, answer.json())
+}
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: PgPool) {
@@ -29,6 +40,15 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     assert_eq!((answer.status, &answer.json()["count"]), (StatusCode::ACCEPTED, &json!(450)));
     let job = answer.json()["jobId"].clone();
     assert!(job.is_string());
+    let asked_at = text(app.clock.now());
+    let stands = |status: &str, made: i64, done_at: Option<String>| {
+        let shown = json!({"jobId": job, "status": status, "count": 450, "made": made, "since": text(since),
+            "until": asked_at, "createdAt": asked_at, "doneAt": done_at, "replacedBy": null});
+        (StatusCode::OK, shown)
+    };
+    let shown = async || show(&app, "acme", &job).await;
+    assert_eq!(shown().await, stands("under_way", 0, None));
+    assert_eq!(show(&app, "rival", &job).await.0, StatusCode::NOT_FOUND);
     let again = redeliver(&app, "acme", &asked).await;
     assert_eq!(
         (again.status, again.code()),
@@ -44,6 +64,7 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     while app.store.redeliver_batch(app.clock.now()).await.unwrap() {}
     let waiting = "SELECT count(*) FROM deliveries WHERE is_redelivery AND status = 'ready'";
     assert_eq!(app.count(waiting).await, 200);
+    assert_eq!(shown().await, stands("under_way", 200, None));
     let before = app.notified().len();
     for _ in 0..4 {
         app.outbox.run_once().await.unwrap();
@@ -55,6 +76,8 @@ async fn all_of_a_time_are_sent_again_in_batches_that_let_new_events_by(pool: Pg
     assert!(sent.iter().all(|it| it.body["tenantId"] == "acme"));
     let done = "SELECT count(*) FROM redeliveries WHERE done_at IS NOT NULL AND made = total";
     assert_eq!(app.count(done).await, 2);
+    let done_at = text(app.clock.now() - TimeDelta::seconds(2));
+    assert_eq!(shown().await, stands("done", 450, Some(done_at)));
     // Another one may be asked for now.
     assert_eq!(redeliver(&app, "acme", &asked).await.status, StatusCode::ACCEPTED);
     for _ in 0..4 {
@@ -95,6 +118,10 @@ async fn what_waits_for_a_destination_that_takes_nothing_is_replaced_by_the_next
     .await
     .unwrap();
     assert_eq!(replaced, first.as_str().unwrap());
+    let shown = show(&app, "acme", &first).await.1;
+    let told = (&shown["status"], &shown["replacedBy"], &shown["doneAt"]);
+    assert_eq!(told, (&json!("replaced"), &answer.json()["jobId"], &json!(text(app.clock.now()))));
+    assert_eq!(show(&app, "acme", &json!("none")).await.1["code"], "not_found");
     let started = "UPDATE destination_health SET status = 'active', reason = NULL";
     sqlx::query(started).execute(&app.pool).await.unwrap();
     for _ in 0..3 {
@@ -104,6 +131,33 @@ async fn what_waits_for_a_destination_that_takes_nothing_is_replaced_by_the_next
     // What the first had made is sent; it makes no more.
     assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE is_redelivery").await, 200);
     assert_eq!(app.count("SELECT count(*) FROM redeliveries WHERE done_at IS NULL").await, 0);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_waits_for_a_destination_that_takes_nothing_is_looked_at_each_minute(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    ask_for_450(&app).await;
+    let batch = async || app.store.redeliver_batch(app.clock.now()).await.unwrap();
+    // 200 wait. As long as they are sent, the next batch may be a second away.
+    app.advance(1);
+    assert!(batch().await && !batch().await);
+    let stopped = "UPDATE destination_health SET status = 'stopped', reason = 'gone'";
+    sqlx::query(stopped).execute(&app.pool).await.unwrap();
+    app.advance(1);
+    assert!(batch().await);
+    app.advance(59);
+    assert!(!batch().await);
+    app.advance(1);
+    assert!(batch().await);
+    // Once it takes something again, nobody waits for the minute.
+    let answer = call(&app, "acme", Method::DELETE, &Value::Null).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    for _ in 0..3 {
+        app.outbox.run_once().await.unwrap();
+        app.advance(1);
+    }
+    assert_eq!(app.count("SELECT count(*) FROM deliveries WHERE is_redelivery").await, 450);
     app.finish().await;
 }
 

@@ -25,7 +25,7 @@ pub async fn call(app: &TestApp, tenant: &str, method: Method, body: &Value) -> 
     app.send(method.as_str(), &path, &caller(tenant, Action::Notify), body).await
 }
 
-async fn put(app: &TestApp, body: Value) -> Value {
+pub async fn put(app: &TestApp, body: Value) -> Value {
     let answer = call(app, "acme", Method::PUT, &body).await;
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     answer.json()
@@ -162,6 +162,8 @@ async fn what_a_tenant_does_not_want_is_in_the_feed_and_not_sent(pool: PgPool) {
     put(&app, json!({"url": url, "eventTypes": []})).await;
     app.activate().await;
     assert_eq!((app.count("SELECT count(*) FROM events").await, types(&own).len()), (3, 1));
+    // Nothing is left behind that would be sent one day: who only pulls has no backlog.
+    assert_eq!(app.count("SELECT count(*) FROM deliveries").await, 1);
     app.finish().await;
 }
 

@@ -143,6 +143,7 @@ async fn a_service_that_is_well_is_found_well(pool: PgPool) {
             "migrations",
             "backlog",
             "database clock",
+            "destinations' secrets",
             "nango",
             "clock",
             "NANGO_SECRET_KEY",
@@ -159,6 +160,25 @@ async fn a_service_that_is_well_is_found_well(pool: PgPool) {
         ]
     );
     assert_eq!(world.nango.connection_ids(), Vec::<String>::new());
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_data_key_that_is_taken_out_too_early_is_found(pool: PgPool) {
+    let mut world = World::start(&pool).await;
+    sqlx::query(
+        "INSERT INTO destinations (tenant_id, version, url, secrets, updated_at)
+         VALUES ('acme', 1, 'https://app.example/', 'old.AAAA', now())",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let (old, new) = (format!("old:{}", "o".repeat(32)), format!("new:{}", "n".repeat(32)));
+    world.set("DATA_ENCRYPTION_KEY", &old);
+    world.check(&[]).await;
+    world.set("DATA_ENCRYPTION_KEY", &format!("{new},{old}"));
+    world.check(&[("destinations' secrets", Status::Warn, "1 with `old`")]).await;
+    world.set("DATA_ENCRYPTION_KEY", &new);
+    world.check(&[("destinations' secrets", Status::Fail, "not each is set")]).await;
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]

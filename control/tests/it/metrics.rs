@@ -151,6 +151,33 @@ async fn trouble_shows_where_it_is(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_nobody_took_is_counted_by_why_it_was_given_up(pool: PgPool) {
+    let mut app = TestApp::start(pool).await;
+    app.outbox.schedule = "1s".parse().unwrap();
+    app.receiver_answers(&[500, 500, 410]);
+    app.activate().await;
+    let given_up = || {
+        let text = sampler(&app, None).scraped();
+        ["tries", "our_fault", "age"].map(|why| {
+            let series = format!(r#"connections_deliveries_given_up_total{{why="{why}"}}"#);
+            value(&text, &series)
+        })
+    };
+    assert_eq!(given_up(), [0.0, 0.0, 0.0].map(Some), "it is tried again");
+    app.advance(2);
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(given_up(), [1.0, 0.0, 0.0].map(Some));
+    // The next one is answered that nothing is wanted any more.
+    app.activate().await;
+    app.outbox.seal_once().await.unwrap();
+    app.advance(30 * 86_400);
+    assert_eq!(given_up(), [1.0, 0.0, 0.0].map(Some));
+    app.outbox.forget_once().await.unwrap();
+    assert_eq!(given_up(), [1.0, 0.0, 1.0].map(Some));
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_connection_that_the_list_has_not_is_drift(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (_started, nango_id) = app.activate().await;

@@ -1,7 +1,10 @@
 //! What is kept for a time, and what goes when. These services keep events for 30 days, and how it came and
 //! went for 7.
 
-use crate::support::TestApp;
+use crate::{
+    sending::{DELIVERED, LEASE, claim, finished},
+    support::TestApp,
+};
 use axum::http::StatusCode;
 use control::{domain::retention::Retention, store::Store};
 use serde_json::{Value, json};
@@ -111,7 +114,32 @@ async fn a_cursor_before_what_is_kept_has_expired(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn an_event_that_is_still_being_delivered_stays_and_the_feed_has_no_hole(pool: PgPool) {
+async fn what_nobody_took_is_given_up_with_its_event(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.receiver_answers(&[410]);
+    let (started, _) = app.activate().await;
+    app.outbox.seal_once().await.unwrap();
+    app.advance(10 * DAY);
+    // A second event of the same connection, which waits for the first.
+    delete(&app, &started).await;
+    assert_eq!(forget(&app, 20 * DAY - 65 * 60 - 1).await[..3], [2, 2, 1]);
+    // The first is given up, and the second has its turn.
+    assert_eq!(forget(&app, 1).await[..3], [1, 1, 0]);
+    let ready: Vec<String> = sqlx::query_scalar(
+        "SELECT type FROM deliveries JOIN events USING (tenant_id, event_id) WHERE status = 'ready'",
+    )
+    .fetch_all(&app.pool)
+    .await
+    .unwrap();
+    assert_eq!(ready, ["connection.deleted"]);
+    assert_eq!(forget(&app, 11 * DAY).await[..3], [0, 0, 0]);
+    assert_eq!((app.tries(), app.notified()), (1, vec![]));
+    // The trail tells of a connection that is no more.
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_is_being_sent_is_not_given_up_and_the_feed_has_no_hole(pool: PgPool) {
     let app = TestApp::start(pool).await;
     // The first is refused, and its next try lies ahead.
     app.receiver_answers(&[500, 204]);
@@ -120,16 +148,29 @@ async fn an_event_that_is_still_being_delivered_stays_and_the_feed_has_no_hole(p
         app.outbox.seal_once().await.unwrap();
     }
     let end = format!("after={}", pull(&app, "").await["nextCursor"].as_str().unwrap());
-    assert_eq!(rows(&app).await[..3], [2, 2, 2]);
-    assert_eq!(forget(&app, 30 * DAY).await[..3], [1, 1, 1]);
+    app.advance(30 * DAY);
+    let claimed = claim(&app).await;
+    assert_eq!(forget(&app, 24).await[..3], [1, 1, 1]);
     assert_eq!(pull(&app, "").await["events"], json!([]));
     assert_eq!(pull(&app, &end).await["events"], json!([]));
-    app.receiver_answers(&[204]);
-    app.outbox.run_once().await.unwrap();
-    assert_eq!(app.notified().len(), 2);
-    // It goes with the delivery that kept it.
-    assert_eq!(forget(&app, 7 * DAY - 1).await[..3], [1, 1, 2]);
-    assert_eq!(forget(&app, 1).await[..3], [0, 0, 0]);
+    let recorded = app.store.record_tries(&[finished(&app, &claimed[0], DELIVERED)], 0.0).await;
+    assert_eq!(recorded.unwrap().deliveries, [claimed[0].id]);
+    assert_eq!(forget(&app, 0).await[..3], [0, 0, 0]);
+    assert_eq!(app.count("SELECT oldest_event FROM tenant_heads").await, 3);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_a_worker_that_died_was_sending_is_given_up(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.receiver_answers(&[500]);
+    app.activate().await;
+    app.outbox.seal_once().await.unwrap();
+    app.advance(30 * DAY);
+    let claimed = claim(&app).await;
+    assert_eq!(forget(&app, LEASE).await[..3], [0, 0, 0]);
+    let recorded = app.store.record_tries(&[finished(&app, &claimed[0], DELIVERED)], 0.0).await;
+    assert_eq!(recorded.unwrap().deliveries, []);
     app.finish().await;
 }
 
@@ -183,9 +224,35 @@ async fn a_deleted_connection_stays_while_something_is_left_to_be_told(pool: PgP
     let (started, _) = app.activate().await;
     app.receiver_answers(&[500; 20]);
     delete(&app, &started).await;
-    // Tried twice by now, and its next try lies ahead.
-    let found = forget(&app, 40 * DAY).await;
+    app.advance(40 * DAY);
+    let claimed = claim(&app).await;
+    assert_eq!(claimed.len(), 1);
+    let found = forget(&app, 0).await;
     assert_eq!((found[0], found[5]), (1, 1));
+    let found = forget(&app, LEASE).await;
+    assert_eq!((found[0], found[5]), (0, 0));
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_backlog_of_more_than_a_batch_is_given_up_in_one_run(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    app.receiver_answers(&[410]);
+    app.activate().await;
+    for query in [
+        "INSERT INTO events (tenant_id, event_id, connection_id, sequence, type, occurred_at, body)
+         SELECT tenant_id, gen_random_uuid(), connection_id, nth, type, occurred_at + interval '1 s' * (nth / 1201), '{}'
+         FROM events, generate_series(2, 1202) AS nth",
+        "INSERT INTO deliveries (tenant_id, delivery_id, event_id, connection_id, sequence, status, due_at)
+         SELECT tenant_id, gen_random_uuid(), event_id, connection_id, sequence, 'blocked', occurred_at
+         FROM events WHERE sequence > 1",
+    ] {
+        sqlx::query(query).execute(&app.pool).await.unwrap();
+    }
+    app.outbox.seal_once().await.unwrap();
+    assert_eq!(forget(&app, 30 * DAY).await[..3], [2, 2, 0]);
+    assert_eq!(app.count("SELECT sequence FROM deliveries WHERE status = 'ready'").await, 1201);
+    assert_eq!(app.count("SELECT sequence FROM deliveries WHERE status = 'blocked'").await, 1202);
     app.abandon();
 }
 

@@ -150,6 +150,7 @@ pub fn service(
         retention: Retention::of_days(30, 7).unwrap(),
         schedule: Schedule::default(),
         seats: Arc::default(),
+        sealer: state.sealer.clone(),
         metrics,
     };
     (state, outbox)

@@ -78,8 +78,8 @@ async fn the_database_shows_a_tenant_its_own_rows_only(pool: PgPool) {
             }
         }
     }
-    app.outbox.run_once().await.unwrap();
     call(&app, "acme", Method::DELETE, &json!(null)).await;
+    app.outbox.run_once().await.unwrap();
     app.finish().await;
 }
 

@@ -84,6 +84,7 @@ pub(super) const CLIENTS: &[Route] = &[
     get("deliveries", "/tenants/{tenant}/connections/{id}/deliveries", NOTIFY),
     act("redeliver", "/tenants/{tenant}/deliveries/{id}/redeliver", Action::Notify),
     post("redeliver_since", "/tenants/{tenant}/deliveries/redeliver", NOTIFY),
+    get("redelivery", "/tenants/{tenant}/deliveries/redeliveries/{id}", NOTIFY),
     get("events", "/tenants/{tenant}/events", READ),
     get("audit", "/tenants/{tenant}/audit", AUDIT),
     get("destination_get", "/tenants/{tenant}/destination", NOTIFY),

@@ -64,6 +64,13 @@ const API: &[(ListenerKind, &str, &str, &str, Requirement)] = &[
         "redeliver_since",
         Requirement::Grant(Action::Notify),
     ),
+    (
+        Clients,
+        "GET HEAD",
+        "/tenants/acme/deliveries/redeliveries/1",
+        "redelivery",
+        Requirement::Grant(Action::Notify),
+    ),
     (Clients, "GET HEAD", "/tenants/acme/events", "events", Requirement::Grant(Action::Read)),
     (Clients, "GET HEAD", "/tenants/acme/audit", "audit", Requirement::Grant(Action::Audit)),
     (

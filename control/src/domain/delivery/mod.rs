@@ -100,25 +100,31 @@ pub struct Progress {
     pub tries: usize,
     /// Since when nothing but faults of ours was seen.
     pub our_fault_since: Option<DateTime<Utc>>,
+    /// When it is due, where it goes before that, as a probe.
+    pub early_until: Option<DateTime<Utc>>,
 }
 
 impl Progress {
-    /// A fault of ours uses no try of the receiver's.
+    /// A fault of ours uses no try of the receiver's, and neither does a probe before its time that fails.
     #[must_use]
     pub fn after(self, outcome: Outcome, at: DateTime<Utc>) -> Self {
         match outcome.fault() {
+            Some(_) if self.early_until.is_some() => self,
             Some(Fault::Ours) => {
                 Self { our_fault_since: Some(self.our_fault_since.unwrap_or(at)), ..self }
             }
-            None | Some(Fault::Network | Fault::Theirs) => {
-                Self { tries: self.tries.saturating_add(1), our_fault_since: None }
-            }
+            None | Some(Fault::Network | Fault::Theirs) => Self {
+                tries: self.tries.saturating_add(1),
+                our_fault_since: None,
+                early_until: None,
+            },
         }
     }
 }
 
 impl Schedule {
-    /// Decides what follows a try that ended `at`, by how far the delivery had come before it. `jitter`, from
+    /// Decides what follows a try that ended `at`. One that went before its time and failed changes nothing: it is
+    /// due when it was. Otherwise it goes by how far the delivery had come before it. `jitter`, from
     /// 0 to 1, adds up to a fifth, so that receivers which failed together are not tried together.
     ///
     /// What a receiver asks for by `Retry-After` with a 429 or 503 takes the place of the schedule's wait, but
@@ -133,6 +139,11 @@ impl Schedule {
     ) -> NextStep {
         if matches!(outcome, Outcome::Delivered { .. }) {
             return NextStep::Done;
+        }
+        if let Some(due_at) = before.early_until {
+            return NextStep::RetryIn(
+                due_at.signed_duration_since(at).to_std().unwrap_or_default(),
+            );
         }
         let wait = match before.after(outcome, at).our_fault_since {
             Some(since) => our_wait(at.signed_duration_since(since)),

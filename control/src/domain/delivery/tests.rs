@@ -12,7 +12,7 @@ fn refused(status: u16, retry_after: Option<u64>) -> Outcome {
 }
 
 fn next(tries: usize, outcome: Outcome, jitter: f64) -> NextStep {
-    let before = Progress { tries, our_fault_since: None };
+    let before = Progress { tries, our_fault_since: None, early_until: None };
     Schedule::default().after_try(before, outcome, at(0), jitter)
 }
 
@@ -20,7 +20,7 @@ fn next(tries: usize, outcome: Outcome, jitter: f64) -> NextStep {
 fn whatever_was_delivered_is_done() {
     for tries in [0, 8, 9, usize::MAX] {
         for our_fault_since in [None, Some(at(0))] {
-            let before = Progress { tries, our_fault_since };
+            let before = Progress { tries, our_fault_since, early_until: None };
             let delivered = Outcome::Delivered { status: 204 };
             let next = Schedule::default().after_try(before, delivered, at(9), 0.5);
             assert_eq!(next, NextStep::Done);
@@ -88,11 +88,11 @@ fn a_fault_of_ours_uses_no_try_and_is_given_up_after_three_days() {
     for why in NoAnswer::ALL {
         let outcome = Outcome::NoAnswer(why);
         let is_ours = outcome.fault() == Some(Fault::Ours);
-        let before = Progress { tries: 4, our_fault_since: None };
+        let before = Progress { tries: 4, our_fault_since: None, early_until: None };
         let expected = if is_ours {
-            Progress { tries: 4, our_fault_since: Some(at(7)) }
+            Progress { tries: 4, our_fault_since: Some(at(7)), early_until: None }
         } else {
-            Progress { tries: 5, our_fault_since: None }
+            Progress { tries: 5, our_fault_since: None, early_until: None }
         };
         assert_eq!(before.after(outcome, at(7)), expected, "{why:?}");
         if !is_ours {
@@ -102,11 +102,11 @@ fn a_fault_of_ours_uses_no_try_and_is_given_up_after_three_days() {
             [(-9, 5), (0, 5), (6, 6), (299, 299), (400, 300), (three_days - 1, 300)]
         {
             // Even after the receiver's last try.
-            let before = Progress { tries: 9, our_fault_since: Some(at(0)) };
+            let before = Progress { tries: 9, our_fault_since: Some(at(0)), early_until: None };
             let next = Schedule::default().after_try(before, outcome, at(lasted), 0.0);
             assert_eq!(next, NextStep::RetryIn(Duration::from_secs(wait)), "{why:?} {lasted}");
         }
-        let before = Progress { tries: 0, our_fault_since: Some(at(0)) };
+        let before = Progress { tries: 0, our_fault_since: Some(at(0)), early_until: None };
         let next = Schedule::default().after_try(before, outcome, at(three_days), 0.0);
         assert_eq!(next, NextStep::GiveUp);
     }
@@ -114,9 +114,9 @@ fn a_fault_of_ours_uses_no_try_and_is_given_up_after_three_days() {
 
 #[test]
 fn an_answer_of_the_receiver_ends_a_fault_of_ours() {
-    let before = Progress { tries: 1, our_fault_since: Some(at(0)) };
+    let before = Progress { tries: 1, our_fault_since: Some(at(0)), early_until: None };
     let after = before.after(refused(500, None), at(9));
-    assert_eq!(after, Progress { tries: 2, our_fault_since: None });
+    assert_eq!(after, Progress { tries: 2, our_fault_since: None, early_until: None });
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_schedule_is_a_list_of_waits() {
     assert_eq!(seconds(&vec!["1s"; 21].join(",")), None);
     let short: Schedule = "1s,2s".parse().unwrap();
     let after = |tries| {
-        let before = Progress { tries, our_fault_since: None };
+        let before = Progress { tries, our_fault_since: None, early_until: None };
         short.after_try(before, refused(500, None), at(0), 0.0)
     };
     assert_eq!(after(1), NextStep::RetryIn(Duration::from_secs(2)));
@@ -148,4 +148,24 @@ fn what_could_last_longer_than_its_lease_is_not_begun() {
     for (now, expected) in [(0, true), (10, true), (11, false), (25, false), (1000, false)] {
         assert_eq!(has_time(at(now), longest, at(25)), expected, "{now}");
     }
+}
+
+#[test]
+fn a_probe_before_its_time_that_fails_changes_nothing() {
+    let early = |tries| Progress { tries, our_fault_since: None, early_until: Some(at(90)) };
+    for outcome in
+        [refused(500, None), refused(503, Some(7)), Outcome::NoAnswer(NoAnswer::OurResolver)]
+    {
+        // Not even the last try is used up.
+        for tries in [1, RETRY_SCHEDULE.len()] {
+            let schedule = Schedule::default();
+            let next = schedule.after_try(early(tries), outcome, at(30), 1.0);
+            assert_eq!(next, NextStep::RetryIn(Duration::from_mins(1)), "{outcome:?}");
+            let late = schedule.after_try(early(tries), outcome, at(91), 1.0);
+            assert_eq!(late, NextStep::RetryIn(Duration::ZERO), "it took longer than that");
+            assert_eq!(early(tries).after(outcome, at(30)), early(tries));
+        }
+    }
+    let taken = Outcome::Delivered { status: 204 };
+    assert_eq!(Schedule::default().after_try(early(1), taken, at(30), 0.0), NextStep::Done);
 }

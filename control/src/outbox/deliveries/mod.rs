@@ -1,6 +1,7 @@
 //! Sends the deliveries that are due, many at a time and every tenant in its turn: a receiver that hangs takes
 //! a few places of many.
 
+mod hasten;
 mod record;
 mod say;
 
@@ -70,6 +71,7 @@ impl Outbox {
         tokio::join!(
             self.send_what_comes_due(finished, woken.clone(), &stop),
             self.record_what_is_finished(unrecorded),
+            self.hasten(woken.clone(), &stop),
             self.redeliver(woken, &stop),
             self.rescue(&stop),
         );

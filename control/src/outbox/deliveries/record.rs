@@ -3,6 +3,8 @@
 use super::{Outbox, POLL, Seat, Unrecorded, say};
 use crate::{
     cause::chain,
+    domain::{delivery::NextStep, outcome::Fault},
+    metrics::GivenUp,
     store::{Finished, StoreError},
 };
 use tokio::sync::mpsc;
@@ -56,6 +58,11 @@ impl Outbox {
         for finished in &finished {
             if recorded.deliveries.contains(&finished.delivery.id) {
                 say::tried(finished);
+                if finished.next == NextStep::GiveUp {
+                    let is_ours = finished.attempt.outcome.fault() == Some(Fault::Ours);
+                    let why = if is_ours { GivenUp::OurFault } else { GivenUp::Tries };
+                    self.metrics.given_up(why, 1);
+                }
             }
         }
         for (tenant, turn, reason) in recorded.turns {

@@ -24,7 +24,18 @@ pub struct Round<'a> {
     pub after: Option<&'a TenantId>,
 }
 
-type Row = (Uuid, String, Uuid, Uuid, i32, Option<DateTime<Utc>>, bool, String, Option<String>);
+type Row = (
+    Uuid,
+    String,
+    Uuid,
+    Uuid,
+    i32,
+    Option<DateTime<Utc>>,
+    bool,
+    String,
+    Option<String>,
+    DateTime<Utc>,
+);
 
 impl Store {
     /// Walks on from tenant to tenant, lets `share` say how many of whose deliveries are claimed, and claims
@@ -62,18 +73,24 @@ impl Store {
             .shares
             .iter()
             .filter(|(due, _)| !due.is_probe || probes.contains(due.tenant.as_str()));
-        let (tenants, counts): (Vec<&str>, Vec<i64>) = ours
-            .map(|(due, count)| (due.tenant.as_str(), i64::try_from(*count).unwrap_or_default()))
+        let (tenants, counts): (Vec<(&str, bool)>, Vec<i64>) = ours
+            .map(|(due, count)| {
+                let count = i64::try_from(*count).unwrap_or_default();
+                ((due.tenant.as_str(), due.is_probe), count)
+            })
             .unzip();
+        let (tenants, are_probes): (Vec<&str>, Vec<bool>) = tenants.into_iter().unzip();
         // SKIP LOCKED: another worker's claims are passed over and not waited for. The limit is the most
         // that is ever shared out; without it PostgreSQL prepares for thousands, and reads whole tables.
         let rows: Vec<Row> = sqlx::query_as(
             "WITH due AS (
-                 SELECT picked.tenant_id, picked.delivery_id
-                 FROM unnest($4::text[], $5::bigint[]) AS share (tenant_id, deliveries)
+                 SELECT picked.tenant_id, picked.delivery_id, picked.due_at
+                 FROM unnest($4::text[], $5::bigint[], $6::boolean[]) AS share (tenant_id, deliveries, is_probe)
                  CROSS JOIN LATERAL (
-                     SELECT tenant_id, delivery_id FROM deliveries
-                     WHERE tenant_id = share.tenant_id AND status = 'ready' AND due_at <= $2
+                     SELECT tenant_id, delivery_id, due_at FROM deliveries
+                     WHERE tenant_id = share.tenant_id AND status = 'ready'
+                       AND due_at <= CASE WHEN share.is_probe THEN 'infinity' ELSE $2 END
+                       AND (due_at <= $2 OR lease IS NULL)
                      ORDER BY due_at LIMIT share.deliveries FOR UPDATE SKIP LOCKED
                  ) AS picked LIMIT 64
              )
@@ -83,26 +100,39 @@ impl Store {
                AND events.tenant_id = deliveries.tenant_id AND events.event_id = deliveries.event_id
              RETURNING deliveries.delivery_id, deliveries.tenant_id, deliveries.connection_id, deliveries.event_id,
                  deliveries.tries, deliveries.our_fault_since, deliveries.is_redelivery, events.body,
-                 events.traceparent",
+                 events.traceparent, due.due_at",
         )
         .bind(lease)
         .bind(round.at)
         .bind(lease_until)
         .bind(tenants)
         .bind(counts)
+        .bind(are_probes)
         .fetch_all(&mut **tx)
         .await?;
-        rows.into_iter().map(|row| claimed(row, (lease, lease_until), probes)).collect()
+        let leased = (lease, lease_until);
+        rows.into_iter().map(|row| claimed(row, round.at, leased, probes)).collect()
     }
 }
 
 fn claimed(
     row: Row,
+    at: DateTime<Utc>,
     (lease, lease_until): (Uuid, DateTime<Utc>),
     probes: &BTreeSet<String>,
 ) -> Result<ClaimedDelivery, StoreError> {
-    let (id, tenant, connection, event, tries, our_fault_since, is_redelivery, body, traceparent) =
-        row;
+    let (
+        id,
+        tenant,
+        connection,
+        event,
+        tries,
+        our_fault_since,
+        is_redelivery,
+        body,
+        traceparent,
+        due_at,
+    ) = row;
     let tries = usize::try_from(tries).unwrap_or_default();
     Ok(ClaimedDelivery {
         id: DeliveryId::from_uuid(id),
@@ -114,12 +144,17 @@ fn claimed(
         event: EventId::from_uuid(event),
         body,
         traceparent: traceparent.and_then(|text| text.parse().ok()),
-        progress: Progress { tries, our_fault_since },
+        progress: Progress {
+            tries,
+            our_fault_since,
+            early_until: Some(due_at).filter(|due_at| *due_at > at),
+        },
         is_redelivery,
     })
 }
 
-/// The next tenants that have something waiting, and how much of it is due. Each step is one look into the
+/// The next tenants that have something waiting, and how much of it is due. A probe need not be: a destination
+/// whose few deliveries all wait for hours would be found well hours late. Each step is one look into the
 /// index, which passes over all that the tenant before has waiting. What is due is counted in the index's
 /// order, because PostgreSQL would otherwise guess that some of it is found soon in the table.
 async fn walk(tx: &mut Tx, round: Round<'_>) -> Result<Walk, StoreError> {
@@ -135,7 +170,14 @@ async fn walk(tx: &mut Tx, round: Round<'_>) -> Result<Walk, StoreError> {
              WHERE walk.step < $2
          )
          SELECT walk.tenant_id,
-             CASE WHEN health.status = 'stopped' OR health.probe_at > $3 THEN 0 ELSE (
+             CASE WHEN health.status = 'stopped' OR health.probe_at > $3 THEN 0
+             WHEN health.status = 'paused' THEN (
+                 SELECT count(*) FROM (
+                     SELECT FROM deliveries
+                     WHERE tenant_id = walk.tenant_id AND status = 'ready' AND (due_at <= $3 OR lease IS NULL)
+                     ORDER BY due_at LIMIT 1
+                 ) AS probe
+             ) ELSE (
                  SELECT count(*) FROM (
                      SELECT FROM deliveries
                      WHERE tenant_id = walk.tenant_id AND status = 'ready' AND due_at <= $3

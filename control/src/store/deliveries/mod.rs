@@ -1,6 +1,8 @@
 //! Deliveries: notifications on their way, claimed round by round and recorded try by try.
 
 mod claim;
+mod given_up;
+mod hastened;
 mod history;
 mod record;
 mod rescue;
@@ -15,6 +17,8 @@ use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, DeliveryId, EventId, TenantId};
 use std::time::Duration;
 use uuid::Uuid;
+
+pub(super) use hastened::hasten;
 
 pub use claim::Round;
 pub use history::{AttemptShown, DeliveryShown};

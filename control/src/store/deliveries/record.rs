@@ -5,11 +5,7 @@ use super::{
     rescue::{lock_connections, make_next_ready},
 };
 use crate::{
-    domain::{
-        delivery::NextStep,
-        destination_health::Tried,
-        outcome::{Fault, Outcome},
-    },
+    domain::{delivery::NextStep, destination_health::Tried, outcome::Fault},
     store::{As, Store, StoreError, later, tx::Tx, wake},
 };
 use std::collections::BTreeSet;
@@ -97,39 +93,45 @@ async fn lock_held(tx: &mut Tx, finished: &[Finished]) -> Result<BTreeSet<Uuid>,
 async fn move_on(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
     let moved: Vec<_> = held
         .iter()
-        .map(|Finished { delivery, attempt, ended_at, next, .. }| {
+        .map(|finished| {
+            let Finished { delivery, attempt, ended_at, next, .. } = finished;
             let (status, due_at) = match next {
                 NextStep::Done => ("delivered", *ended_at),
                 NextStep::GiveUp => ("exhausted", *ended_at),
                 NextStep::RetryIn(wait) => ("ready", later(*ended_at, *wait)),
             };
             let after = delivery.progress.after(attempt.outcome, *ended_at);
-            (status, due_at, is_ours(attempt.outcome), after.our_fault_since)
+            (status, due_at, counts(finished), after.our_fault_since)
         })
         .collect();
     sqlx::query(
         "UPDATE deliveries SET status = moved.status, due_at = moved.due_at, lease = NULL,
-             tries = tries + CASE WHEN moved.is_ours THEN 0 ELSE 1 END,
-             our_faults = our_faults + CASE WHEN moved.is_ours THEN 1 ELSE 0 END,
+             tries = deliveries.tries + moved.tries, our_faults = deliveries.our_faults + moved.our_faults,
              our_fault_since = moved.our_fault_since,
              ended_at = CASE WHEN moved.status <> 'ready' THEN moved.due_at END
-         FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::boolean[], $6::timestamptz[])
-             AS moved (tenant_id, delivery_id, status, due_at, is_ours, our_fault_since)
+         FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::int[], $6::int[], $7::timestamptz[])
+             AS moved (tenant_id, delivery_id, status, due_at, tries, our_faults, our_fault_since)
          WHERE deliveries.tenant_id = moved.tenant_id AND deliveries.delivery_id = moved.delivery_id",
     )
     .bind(held.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
     .bind(held.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.0).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.1).collect::<Vec<_>>())
-    .bind(moved.iter().map(|moved| moved.2).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.2.0).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.2.1).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.3).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
-fn is_ours(outcome: Outcome) -> bool {
-    outcome.fault() == Some(Fault::Ours)
+/// How many tries of the receiver and faults of ours it is: one of them, or none, where it went before its time.
+fn counts(Finished { delivery, attempt, .. }: &Finished) -> (i32, i32) {
+    match attempt.outcome.fault() {
+        Some(_) if delivery.progress.early_until.is_some() => (0, 0),
+        Some(Fault::Ours) => (0, 1),
+        None | Some(Fault::Network | Fault::Theirs) => (1, 0),
+    }
 }
 
 async fn write_tries(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
@@ -138,12 +140,14 @@ async fn write_tries(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> 
     sqlx::query(
         "INSERT INTO delivery_attempts (tenant_id, delivery_id, try, started_at, duration_ms, outcome, fault,
              http_status, detail, answer)
-         SELECT tenant_id, delivery_id, tries + our_faults, tried.started_at, tried.duration_ms, tried.outcome,
+         SELECT tenant_id, delivery_id, 1 + (
+                 SELECT coalesce(max(try), 0) FROM delivery_attempts AS before
+                 WHERE before.tenant_id = tried.tenant_id AND before.delivery_id = tried.delivery_id
+             ), tried.started_at, tried.duration_ms, tried.outcome,
              tried.fault, tried.http_status, tried.detail, tried.answer
          FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::int[],
              $8::text[], $9::text[])
-             AS tried (tenant_id, delivery_id, started_at, duration_ms, outcome, fault, http_status, detail, answer)
-         JOIN deliveries USING (tenant_id, delivery_id)",
+             AS tried (tenant_id, delivery_id, started_at, duration_ms, outcome, fault, http_status, detail, answer)",
     )
     .bind(held.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
     .bind(held.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())

@@ -10,7 +10,7 @@ use sandbox::{
     stack::{Choices, Stack, TENANT},
     tools::pip,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{process::Stdio, time::Duration};
 use tokio::process::Command;
 
@@ -26,7 +26,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 
 /// The routes of which schemathesis must have seen a success, or it asked for nothing that is there. A ticket
 /// and a state are nothing to guess.
-const SUCCEEDING: [&str; 19] = [
+const SUCCEEDING: [&str; 20] = [
     "start",
     "list",
     "get",
@@ -36,6 +36,7 @@ const SUCCEEDING: [&str; 19] = [
     "deliveries",
     "redeliver",
     "redeliver_since",
+    "redelivery",
     "events",
     "audit",
     "destination_get",
@@ -122,6 +123,18 @@ async fn delivery(stack: &Stack) -> String {
     .unwrap()
 }
 
+/// The id of a redelivery that is there. One at a time is carried out.
+async fn redelivery(stack: &Stack) -> String {
+    let url = stack.edge(&format!("/tenants/{TENANT}/deliveries/redeliver"));
+    wait_for("nothing was sent again", Duration::from_secs(15), || async {
+        let asked = json!({"since": "2026-01-01T00:00:00Z"});
+        let answer: Value = stack.http.post(&url).json(&asked).send().await?.json().await?;
+        Ok(answer["jobId"].as_str().map(str::to_owned))
+    })
+    .await
+    .unwrap()
+}
+
 /// Whether nothing was found at a listener, and all that was said.
 async fn schemathesis(stack: &Stack, listener: &str, seed: &str) -> (bool, String) {
     let installed = pip::install("schemathesis", VERSION).await.unwrap();
@@ -138,6 +151,7 @@ async fn schemathesis(stack: &Stack, listener: &str, seed: &str) -> (bool, Strin
     let config = config.replace("CONNECTION", known["connectionId"].as_str().unwrap());
     let config_file = stack.pki.path("schemathesis.toml");
     let config = config.replace("DELIVERY", &delivery(stack).await);
+    let config = config.replace("AGAIN", &redelivery(stack).await);
     let authority = std::fs::read_to_string(stack.pki.path("service-ca.crt")).unwrap();
     let config = config.replace("AUTHORITY", &authority);
     std::fs::write(&config_file, config).unwrap();

@@ -60,7 +60,7 @@ const METHODS: [&str; 9] =
 const TENANTS: [&str; 10] =
     ["acme", "acme", "acme", "acme-1", "acme-", "acme2", "rival", "Acme", "-a", "%61cme"];
 
-const CALLS: [(&str, &str); 18] = [
+const CALLS: [(&str, &str); 19] = [
     ("GET", "/health"),
     ("GET", "/providers"),
     ("POST", "/tenants/{}/connections"),
@@ -73,6 +73,7 @@ const CALLS: [(&str, &str); 18] = [
     ("GET", "/tenants/{}/connections/1/deliveries"),
     ("POST", "/tenants/{}/deliveries/1/redeliver"),
     ("POST", "/tenants/{}/deliveries/redeliver"),
+    ("GET", "/tenants/{}/deliveries/redeliveries/1"),
     ("GET", "/tenants/{}/events"),
     ("GET", "/tenants/{}/audit"),
     ("GET", "/tenants/{}/destination"),

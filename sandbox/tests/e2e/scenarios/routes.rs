@@ -25,6 +25,7 @@ fn calls() -> Vec<Row> {
         call("deliveries are read", "GET", "/tenants/acme/connections/1/deliveries"),
         call("a delivery is repeated", "POST", "/tenants/acme/deliveries/1/redeliver"),
         call("deliveries are repeated", "POST", "/tenants/acme/deliveries/redeliver").json(b"{}"),
+        call("a redelivery is read", "GET", "/tenants/acme/deliveries/redeliveries/1"),
         call("events are read", "GET", "/tenants/acme/events?after=1"),
         call("a destination is read", "GET", "/tenants/acme/destination"),
         call("a destination is set", "PUT", "/tenants/acme/destination").json(b"{}"),

@@ -1,5 +1,7 @@
 //! What tenants asked to be sent again: one delivery at once, or all of a time in small batches.
 
+mod shown;
+
 use super::{
     As, Store, StoreError,
     audit::AuditLine,
@@ -18,12 +20,17 @@ use contract::id::{ConnectionId, DeliveryId, EventId, JobId, TenantId};
 use std::time::Duration;
 use uuid::Uuid;
 
+pub use shown::RedeliveryShown;
+
 /// How many events a batch looks at, and how many of a tenant's redeliveries may wait to be sent while it
 /// goes on: its new events must not wait behind a year of old ones.
 const BATCH: i64 = 200;
 
 /// When a batch that had to wait is tried again.
 const AGAIN_IN: Duration = Duration::from_secs(1);
+
+/// The same, where the destination takes nothing. Once it does, the batch is due at once.
+const LATER_IN: Duration = Duration::from_mins(1);
 
 /// Who asks, and what every repeat of the call is answered.
 #[derive(Debug)]
@@ -147,12 +154,13 @@ impl Store {
     ) -> Result<Asked, StoreError> {
         let mut tx = self.begin(As::Tenant(asking.tenant)).await?;
         let replaced: Option<Uuid> = sqlx::query_scalar(
-            "UPDATE redeliveries SET done_at = $2 WHERE tenant_id = $1 AND done_at IS NULL AND EXISTS (
+            "UPDATE redeliveries SET done_at = $2, replaced_by = $3 WHERE tenant_id = $1 AND done_at IS NULL AND EXISTS (
                  SELECT FROM destination_health WHERE tenant_id = $1 AND status <> 'active'
              ) RETURNING job_id",
         )
         .bind(asking.tenant.as_str())
         .bind(asking.at)
+        .bind(job.as_uuid())
         .fetch_optional(&mut *tx)
         .await?;
         let inserted = sqlx::query(
@@ -214,7 +222,8 @@ impl Store {
         let mut tx = self.begin(As::Worker).await?;
         let Some(job) = lock_next(&mut tx, at).await? else { return Ok(false) };
         if job.waiting >= BATCH {
-            put_off(&mut tx, &job, later(at, AGAIN_IN)).await?;
+            let wait = if job.is_taken { AGAIN_IN } else { LATER_IN };
+            put_off(&mut tx, &job, later(at, wait)).await?;
             tx.commit().await?;
             return Ok(true);
         }
@@ -262,6 +271,8 @@ struct Work {
     after_id: Option<Uuid>,
     /// How many of the tenant's redeliveries wait to be sent.
     waiting: i64,
+    /// The destination is neither paused nor stopped.
+    is_taken: bool,
 }
 
 /// The lock is the claim: the batch commits with it, and nothing is done outside the database.
@@ -272,7 +283,9 @@ async fn lock_next(tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<Work>, Store
                  SELECT FROM deliveries
                  WHERE tenant_id = redeliveries.tenant_id AND status = 'ready' AND is_redelivery LIMIT $2
              ) AS waiting
-         ) AS waiting
+         ) AS waiting, coalesce((
+             SELECT status = 'active' FROM destination_health WHERE tenant_id = redeliveries.tenant_id
+         ), true) AS is_taken
          FROM redeliveries WHERE done_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED",
     )
     .bind(at)
