@@ -54,6 +54,7 @@ pub(super) struct Recorded {
     pub(super) sweep_age: Seconds,
     pub(super) sealer_lag: Seconds,
     pub(super) certificate_not_after: Family<Which, Gauge>,
+    pub(super) certificate_files_unusable: Gauge,
     pub(super) pool_connections: Family<State, Gauge>,
     pub(super) pool_max: Gauge,
     pub(super) pool_waiting: Gauge,
@@ -80,6 +81,7 @@ impl Names<'_> {
 }
 
 impl Recorded {
+    #[expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
     pub(super) fn register(registry: &mut Registry, started_at: DateTime<Utc>) -> Self {
         let mut names = Names(registry);
         let names = &mut names;
@@ -124,7 +126,11 @@ impl Recorded {
             sweep_drift: names.make("connections_sweep_drift", "Rows that were found otherwise than believed: changed, or missing"),
             sweep_age: names.make("connections_sweep_age_seconds", "Since when the last whole walk through the vault's list began"),
             sealer_lag: names.make("connections_sealer_lag_seconds", "How old the oldest event without a place in the feed is"),
-            certificate_not_after: names.make("connections_certificate_not_after_timestamp_seconds", "When the first certificate of a file ends"),
+            certificate_not_after: names.make("connections_certificate_not_after_timestamp_seconds", "When the first certificate that is in use ends"),
+            certificate_files_unusable: names.make(
+                "connections_certificate_files_unusable",
+                "1 while our certificate files cannot be used, and what was read before serves on",
+            ),
             pool_connections: names.make("connections_database_pool_connections", "Connections to the database by state"),
             pool_max: names.make("connections_database_pool_connections_max", "The most connections to the database"),
             pool_waiting: names.make("connections_database_pool_waiting", "Transactions that wait for a connection"),

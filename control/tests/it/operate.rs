@@ -54,7 +54,7 @@ fn sampler(store: &Store, clock: &Clock) -> Sampler {
         clock: clock.clone(),
         metrics: Metrics::new(clock.clone()),
         calls_per_minute: "200".parse().unwrap(),
-        mtls: None,
+        identity: None,
     }
 }
 
