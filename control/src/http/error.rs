@@ -275,6 +275,8 @@ impl IntoResponse for ApiError {
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         response.extensions_mut().insert(failure);
+        // For whoever counts it.
+        response.extensions_mut().insert(code);
         response
     }
 }

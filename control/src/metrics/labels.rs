@@ -136,6 +136,7 @@ labels! {
     Class { class }
     Kind { kind }
     Outcome { outcome }
+    Refusal { code }
     State { state }
     Status { status }
     Try { outcome, fault }

@@ -4,8 +4,8 @@
 
 use super::{
     labels::{
-        Build, Call, CallEnd, CallRefusal, Class, Kind, Outcome, RequestLabels, State, Status, Try,
-        Which, Work,
+        Build, Call, CallEnd, CallRefusal, Class, Kind, Outcome, Refusal, RequestLabels, State,
+        Status, Try, Which, Work,
     },
     process::Process,
 };
@@ -32,6 +32,7 @@ const ACQUIRE_BUCKETS: [f64; 7] = [0.0005, 0.002, 0.01, 0.05, 0.25, 1.0, 3.0];
 pub(super) struct Recorded {
     pub(super) request_seconds: Histograms<RequestLabels>,
     pub(super) requests_in_flight: Gauge,
+    pub(super) refusals: Family<Refusal, Counter>,
     pub(super) nango_calls: Family<CallEnd, Counter>,
     pub(super) nango_call_seconds: Histograms<Call>,
     pub(super) nango_retries: Family<Call, Counter>,
@@ -98,6 +99,7 @@ impl Recorded {
                 Family::new_with_constructor(request_seconds),
             ),
             requests_in_flight: names.make("connections_http_requests_in_flight", "Requests that have no answer yet"),
+            refusals: names.make("connections_http_refusals", "Requests that were refused or failed, by the code that they were told"),
             nango_calls: names.make("connections_nango_calls", "Calls to Nango by what they ask and how they ended"),
             nango_call_seconds: names.add(
                 "connections_nango_call_seconds",

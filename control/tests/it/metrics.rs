@@ -77,6 +77,10 @@ async fn a_request_is_counted_by_its_template_and_nobody_can_make_a_series(pool:
     ] {
         assert_eq!(count(route, method, status), Some(1.0), "{route} {method}\n{text}");
     }
+    let refused =
+        |code: &str| value(&text, &format!(r#"connections_http_refusals_total{{code="{code}"}}"#));
+    let codes = ["no_route", "method_not_allowed", "vault_busy"];
+    assert_eq!(codes.map(refused), [Some(1.0), Some(1.0), Some(0.0)], "{text}");
     for word in ["canary", "CANARY", "acme", "user-1", &id] {
         assert!(!text.contains(word), "{word} is in:\n{text}");
     }
