@@ -142,7 +142,7 @@ impl App {
         let parts = (clock.clone(), mint.clone());
         let nango = NangoClient::new(nango, Some(budget), parts, metrics.clone());
         let nango = Arc::new(nango.map_err(AppError::Nango)?);
-        let identity = mtls.clone().map(tls::Watched::open).transpose()?.map(Arc::new);
+        let identity = mtls.map(tls::Watched::open).transpose()?.map(Arc::new);
         let egress = Arc::new(notifications.egress.clone());
         let notifier = Arc::new(Notifier::new(notifications, identity.clone()));
         let catalogue = Arc::new(catalogue);
@@ -161,7 +161,7 @@ impl App {
             rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint),
             metrics,
         };
-        let sampler = sampler(&state, limit, mtls);
+        let sampler = sampler(&state, limit, identity.clone());
         let probed = probed(&state, sampler.clone(), identity.clone(), stop);
         Ok(Self {
             outbox: outbox(&state, notifier, (may_change_account, retention, schedule)),
@@ -224,14 +224,18 @@ fn warn_if_plain(mtls: Option<&MtlsFiles>) {
     }
 }
 
-fn sampler(state: &AppState, limit: CallsPerMinute, mtls: Option<MtlsFiles>) -> Sampler {
+fn sampler(
+    state: &AppState,
+    limit: CallsPerMinute,
+    identity: Option<Arc<tls::Watched>>,
+) -> Sampler {
     Sampler {
         store: state.store.clone(),
         hub: state.hub.clone(),
         clock: state.clock.clone(),
         metrics: state.metrics.clone(),
         calls_per_minute: limit,
-        mtls,
+        identity,
     }
 }
 

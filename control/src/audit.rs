@@ -4,6 +4,7 @@ use crate::{
     domain::{
         audit_chain::{AuditHash, BrokenChain, verify},
         feed::Trail,
+        numbered::Place,
     },
     store::{Store, StoreError},
 };
@@ -27,7 +28,9 @@ pub async fn verify_trail(store: &Store, tenant: &TenantId) -> Result<(i64, Audi
     let mut at = (0, AuditHash::START);
     while at.0 < end.0 {
         let left = usize::try_from(end.0.saturating_sub(at.0)).unwrap_or(PAGE);
-        let lines = store.trail(tenant, Trail { after: at.0, limit: left.min(PAGE) }).await?;
+        let after = Place { position: at.0, mark: None };
+        let lines = store.trail(tenant, Trail { after, limit: left.min(PAGE) }).await?;
+        let lines = lines.map_err(|_lost| BrokenChain::Missing(at.0))?;
         if lines.is_empty() {
             return Err(BrokenChain::Missing(at.0.saturating_add(1)).into());
         }

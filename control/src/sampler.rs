@@ -4,15 +4,14 @@
 use crate::{
     cause::chain,
     clock::Clock,
-    config::MtlsFiles,
     domain::budget::{CallsPerMinute, Share},
     hub::{Hub, WAITERS_MAX},
     metrics::Metrics,
     store::{Store, StoreError},
-    tls,
+    tls::Watched,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at what is cheap.
@@ -32,7 +31,7 @@ pub struct Sampler {
     pub clock: Clock,
     pub metrics: Metrics,
     pub calls_per_minute: CallsPerMinute,
-    pub mtls: Option<MtlsFiles>,
+    pub identity: Option<Arc<Watched>>,
 }
 
 impl Sampler {
@@ -55,6 +54,7 @@ impl Sampler {
     /// Looks at what is cheap.
     pub async fn look(&self) {
         let at = self.clock.now();
+        self.look_at_certificates();
         let looked = self.try_look(at).await;
         self.metrics.ready(matches!(looked, Ok(true)));
         self.tell(looked.map(|_is_migrated| ()));
@@ -69,7 +69,6 @@ impl Sampler {
             Ok(())
         };
         self.tell(counted.await);
-        self.look_at_certificates();
     }
 
     async fn try_look(&self, at: DateTime<Utc>) -> Result<bool, StoreError> {
@@ -97,20 +96,16 @@ impl Sampler {
         Ok(true)
     }
 
-    /// A file is renewed while we run, and read again for it.
+    /// Of what is in use, not of the files: new ones that cannot be used let the old one end in service.
     fn look_at_certificates(&self) {
-        let Some(MtlsFiles { certificate, key: _, ca }) = &self.mtls else { return };
-        for (name, path) in [("identity", certificate), ("ca", ca)] {
-            let lives = std::fs::read(path).ok().and_then(|pem| tls::read_lives(path, &pem).ok());
-            let ends = lives.into_iter().flatten().map(|life| life.until).min();
-            match ends {
-                Some(until) => self.metrics.certificate(name, until),
-                None => tracing::warn!(
-                    "nobody can say how long {} is valid: it cannot be read",
-                    path.display()
-                ),
+        let Some(identity) = &self.identity else { return };
+        let ends = identity.current().ends();
+        for (name, end) in [("identity", ends.identity), ("ca", ends.ca)] {
+            if let Some(until) = end {
+                self.metrics.certificate(name, until);
             }
         }
+        self.metrics.certificate_files(identity.state().trouble.is_none());
     }
 
     async fn look_often(&self) {

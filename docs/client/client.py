@@ -159,12 +159,14 @@ def main():
     one.add_argument("--certificate")
     one.add_argument("--key")
     arguments = parser.parse_args()
-    if arguments.command == "listen":
-        return listen(arguments)
     needed = ("EDGE_URL", "TENANT", "CA_CERT", "CLIENT_CERT", "CLIENT_KEY")
+    if arguments.command == "listen":
+        needed = ("NOTIFICATION_SIGNING_SECRET", *(["CA_CERT"] if arguments.certificate else []))
     missing = [name for name in needed if name not in os.environ]
     if missing:
         sys.exit(f"set {', '.join(missing)}: `set -a; . target/sandbox/sandbox.env`")
+    if arguments.command == "listen":
+        return listen(arguments)
     connections = Connections(*(os.environ[name] for name in needed))
     try:
         return {"connect": connect, "pull": pull}[arguments.command](connections, arguments)

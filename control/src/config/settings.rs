@@ -104,10 +104,12 @@ impl<'a> Settings<'a> {
 
     /// A web address.
     pub(super) fn url(&mut self, name: &str, default: Option<&'a str>) -> Option<Url> {
-        let what = "a URL that begins with https:// or http://, without query";
+        let what = "a URL that begins with https:// or http://, without user, password and query";
         let url = self.parse::<Url>(name, default, what)?;
         // A path may follow; what is called is put behind it.
         let has_no_more = url.query().is_none() && url.fragment().is_none();
+        // It is shown where no secret may be: to tenants, in logs.
+        let has_no_more = has_no_more && url.username().is_empty() && url.password().is_none();
         if matches!(url.scheme(), "https" | "http") && url.has_host() && has_no_more {
             Some(url)
         } else {

@@ -2,7 +2,7 @@
 
 use super::{
     notification::EventType,
-    numbered::Numbered,
+    numbered::{Mark, Numbered, Place},
     query::{BadQuery, Query, number},
     wait,
 };
@@ -18,8 +18,8 @@ const SPAN: i64 = 2000;
 /// The events that come next, of these types only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pull {
-    /// The position behind which it goes on; without one, the oldest event that is kept comes first.
-    pub after: Option<i64>,
+    /// Where it goes on; without a place, the oldest event that is kept comes first.
+    pub after: Option<Place>,
     pub limit: usize,
     pub types: Option<Vec<EventType>>,
     /// How long to wait for the next event, when there is none.
@@ -42,19 +42,19 @@ impl Pull {
 /// The lines of the trail that come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trail {
-    pub after: i64,
+    pub after: Place,
     pub limit: usize,
 }
 
 impl Trail {
     pub fn read(raw: &str, tenant: &TenantId) -> Result<Self, BadQuery> {
         let query = Query::read(raw, &["after", "limit"])?;
-        let after = after(&query, Numbered::Audit, tenant)?.unwrap_or_default();
+        let after = after(&query, Numbered::Audit, tenant)?.unwrap_or(Place::START);
         Ok(Self { after, limit: limit(&query)? })
     }
 }
 
-fn after(query: &Query, list: Numbered, tenant: &TenantId) -> Result<Option<i64>, BadQuery> {
+fn after(query: &Query, list: Numbered, tenant: &TenantId) -> Result<Option<Place>, BadQuery> {
     let read = |text| list.read(tenant, text).ok_or(BadQuery::After);
     query.text("after").map(read).transpose()
 }
@@ -78,13 +78,14 @@ pub struct Feed {
     pub newest: i64,
 }
 
-/// Why a feed cannot go on behind a position.
+/// Why a list cannot go on from a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     #[error("what came after it is no longer kept")]
     Expired,
-    /// The database is older than the cursor, which is what a restored backup looks like.
-    #[error("it was never reached")]
+    /// It was never reached, or another one stands there: the database is of a backup that was older than
+    /// the cursor. To go on would pass over what came in the place of what is lost.
+    #[error("what it has seen is not there")]
     Unknown,
 }
 
@@ -92,12 +93,14 @@ impl Feed {
     /// Of a tenant that has none yet.
     pub const EMPTY: Self = Self { oldest: 1, newest: 0 };
 
-    /// The first and the last position to look at, in order.
-    pub fn span(self, after: Option<i64>) -> Result<(i64, i64), Lost> {
+    /// The first and the last position to look at, in order; `there` is what stands where the place is.
+    pub fn span(self, after: Option<Place>, there: Option<Mark>) -> Result<(i64, i64), Lost> {
         let first = match after {
             None => self.oldest,
-            Some(after) if after > self.newest => return Err(Lost::Unknown),
-            Some(after) => after.saturating_add(1),
+            Some(after) if after.position > self.newest || !after.is_where(there) => {
+                return Err(Lost::Unknown);
+            }
+            Some(after) => after.position.saturating_add(1),
         };
         if first < self.oldest {
             return Err(Lost::Expired);
@@ -123,6 +126,10 @@ mod tests {
         "acme".parse().unwrap()
     }
 
+    fn place(position: i64) -> Place {
+        Place { position, mark: Some(Mark::of(b"seen")) }
+    }
+
     #[track_caller]
     fn refuse(raw: &str, expected: &str) {
         let bad = Pull::read(raw, &acme()).unwrap_err();
@@ -133,12 +140,12 @@ mod tests {
     fn every_parameter_has_a_rule() {
         let all = Pull { after: None, limit: 50, types: None, wait: None };
         assert_eq!(Pull::read("", &acme()).unwrap(), all);
-        let cursor = Numbered::Events.cursor(&acme(), 3);
+        let cursor = Numbered::Events.cursor(&acme(), place(3));
         let raw = format!(
             "after={cursor}&limit=200&wait=60&types=connection.failed,connection.activated"
         );
         let pull = Pull {
-            after: Some(3),
+            after: Some(place(3)),
             limit: 200,
             types: Some(vec![EventType::Failed, EventType::Activated]),
             wait: Some(TimeDelta::seconds(60)),
@@ -153,7 +160,7 @@ mod tests {
         for types in ["", "failed", "connection.failed,", "connection.failed, connection.deleted"] {
             refuse(&format!("types={types}"), "types must be some of: connection.activated, ");
         }
-        for after in ["", "3", &Numbered::Audit.cursor(&acme(), 3)] {
+        for after in ["", "3", &Numbered::Audit.cursor(&acme(), place(3))] {
             refuse(&format!("after={after}"), "after must be");
         }
         refuse(
@@ -164,10 +171,10 @@ mod tests {
 
     #[test]
     fn a_trail_takes_no_filter() {
-        let cursor = Numbered::Audit.cursor(&acme(), 3);
-        assert_eq!(Trail::read("", &acme()), Ok(Trail { after: 0, limit: 50 }));
+        let cursor = Numbered::Audit.cursor(&acme(), place(3));
+        assert_eq!(Trail::read("", &acme()), Ok(Trail { after: Place::START, limit: 50 }));
         let read = Trail::read(&format!("after={cursor}&limit=1"), &acme());
-        assert_eq!(read, Ok(Trail { after: 3, limit: 1 }));
+        assert_eq!(read, Ok(Trail { after: place(3), limit: 1 }));
         assert!(Trail::read("wait=5", &acme()).is_err());
     }
 
@@ -185,14 +192,29 @@ mod tests {
             (Some(5001), Err(Lost::Unknown)),
             (Some(i64::MAX), Err(Lost::Unknown)),
         ] {
-            assert_eq!(feed.span(after), expected, "{after:?}");
+            let after = after.map(place);
+            let there = after.and_then(|after| after.mark);
+            assert_eq!(feed.span(after, there), expected, "{after:?}");
+            assert_eq!(feed.span(after, None), expected, "{after:?}");
         }
-        assert_eq!(Feed::EMPTY.span(None), Ok((1, 0)));
-        assert_eq!(Feed::EMPTY.span(Some(0)), Ok((1, 0)));
+        assert_eq!(Feed::EMPTY.span(None, None), Ok((1, 0)));
+        assert_eq!(Feed::EMPTY.span(Some(Place::START), None), Ok((1, 0)));
         // All is gone, and nothing new came.
         let gone = Feed { oldest: 6, newest: 5 };
-        assert_eq!((gone.span(None), gone.span(Some(5))), (Ok((6, 5)), Ok((6, 5))));
-        assert_eq!(gone.span(Some(4)), Err(Lost::Expired));
+        for (after, expected) in
+            [(None, Ok((6, 5))), (Some(5), Ok((6, 5))), (Some(4), Err(Lost::Expired))]
+        {
+            assert_eq!(gone.span(after.map(place), None), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn a_feed_does_not_go_on_behind_what_it_never_had() {
+        let feed = Feed { oldest: 11, newest: 5000 };
+        let other = Some(Mark::of(b"another"));
+        for position in [10, 11, 4999, 5000] {
+            assert_eq!(feed.span(Some(place(position)), other), Err(Lost::Unknown), "{position}");
+        }
     }
 
     #[test]

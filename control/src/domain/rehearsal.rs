@@ -68,7 +68,7 @@ pub struct Report {
     /// Why no answer came, in words for people.
     #[schema(required)]
     pub detail: Option<String>,
-    /// Where the connection went, with its port.
+    /// Where the connection went, with its port; null, where the destination is the operator's.
     #[schema(required, value_type = Option<String>)]
     pub address: Option<SocketAddr>,
     #[schema(required)]

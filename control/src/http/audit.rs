@@ -8,7 +8,7 @@ use super::{
 use crate::domain::{
     audit_chain::{AuditHash, ChainedLine},
     feed::Trail,
-    numbered::Numbered,
+    numbered::{Mark, Numbered, Place},
 };
 use axum::{
     Json,
@@ -72,8 +72,11 @@ pub(super) async fn handler(
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Audit, &tenant)?;
     let trail = Trail::read(&query.unwrap_or_default(), &caller.tenant)?;
-    let lines = state.store.trail(&caller.tenant, trail).await?;
-    let next = lines.last().map_or(trail.after, |(line, _)| line.position);
+    let lines = state.store.trail(&caller.tenant, trail).await??;
+    let next = lines.last().map_or(trail.after, |(line, hash)| Place {
+        position: line.position,
+        mark: Some(Mark::of(hash.as_bytes())),
+    });
     let page = Page {
         audit_events: lines.into_iter().map(|(line, hash)| Linked { line, hash }).collect(),
         next_cursor: Numbered::Audit.cursor(&caller.tenant, next),

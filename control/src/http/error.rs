@@ -95,7 +95,7 @@ pub enum ApiError {
     KeyInUse,
     #[error("too many wait")]
     TooManyWait,
-    #[error("the feed does not go on behind this cursor: {0}")]
+    #[error("the list does not go on behind this cursor: {0}")]
     LostCursor(#[from] Lost),
     #[error(transparent)]
     Nango(#[from] NangoError),
@@ -212,7 +212,7 @@ impl ApiError {
                 "Events after this cursor are no longer kept. Leave after out to begin with the oldest that is, and list the connections to see how they stand."
             }
             Self::LostCursor(Lost::Unknown) => {
-                "The feed never came as far as this cursor. Leave after out to begin with the oldest event, and list the connections to see how they stand."
+                "This list does not have what the cursor has seen: it was restored from a backup. Leave after out to begin with the oldest, and list the connections to see how they stand."
             }
             Self::TooManyWait => "Too many calls wait already. Ask without wait, or try again.",
             Self::NotVouched => "Call through the gateway.",
@@ -280,6 +280,8 @@ impl IntoResponse for ApiError {
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         response.extensions_mut().insert(failure);
+        // For whoever counts it.
+        response.extensions_mut().insert(code);
         response
     }
 }

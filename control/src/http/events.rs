@@ -110,6 +110,6 @@ async fn next(
         if !may_come || !is_at_end(&page) {
             return Ok(page);
         }
-        may_come = waiter.newer_than(page.next, &state.clock, until).await;
+        may_come = waiter.newer_than(page.next.position, &state.clock, until).await;
     }
 }

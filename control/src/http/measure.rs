@@ -1,6 +1,8 @@
-//! One layer around every request: how long it took, by route, method and class of status; and its span.
+//! One layer around every request: how long it took, by route, method and class of status, which code
+//! it was refused with; and its span.
 //! Of the request it keeps the route's template and the request id, and no path, query, header or body.
 
+use super::Code;
 use crate::{
     domain::traceparent::Traceparent,
     metrics::{Metrics, RequestLabels},
@@ -37,6 +39,9 @@ pub(super) async fn measure(
     });
     let response = answered.await;
     drop(under_way);
+    if let Some(code) = response.extensions().get::<Code>() {
+        metrics.refused(code.as_str());
+    }
     let status = class(response.status());
     metrics.answered(&RequestLabels { route, method, status }, &begun);
     response

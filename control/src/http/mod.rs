@@ -89,6 +89,7 @@ pub struct AppState {
 
 /// Everything on the port that only the edge may call. Without a valid assertion, every path is 401.
 pub fn router(state: AppState) -> Router {
+    state.metrics.may_refuse(Code::ALL.iter().map(|code| code.as_str()));
     // A call that starts something may be repeated by its caller without being done twice.
     let once = middleware::from_fn_with_state((state.clone(), Action::Connect), idempotency::once);
     let notify_once =

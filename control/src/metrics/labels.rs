@@ -159,6 +159,7 @@ labels! {
     Class { class }
     Kind { kind }
     Outcome { outcome }
+    Refusal { code }
     State { state }
     Status { status }
     Try { outcome, fault }

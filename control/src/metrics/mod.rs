@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use chrono::{DateTime, Utc};
-use labels::{Call, CallEnd, CallRefusal, Kind, Outcome, Status, Try, Why, Work};
+use labels::{Call, CallEnd, CallRefusal, Kind, Outcome, Refusal, Status, Try, Why, Work};
 use names::Recorded;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use std::{sync::Arc, time::Duration};
@@ -87,6 +87,15 @@ impl Metrics {
 
     pub fn answered(&self, labels: &RequestLabels, begun: &Begun) {
         self.0.recorded.request_seconds.get_or_create(labels).observe(begun.seconds());
+    }
+
+    /// The codes that a request may be refused with; each is counted from zero.
+    pub fn may_refuse(&self, codes: impl Iterator<Item = &'static str>) {
+        codes.for_each(|code| drop(self.0.recorded.refusals.get_or_create(&Refusal { code })));
+    }
+
+    pub fn refused(&self, code: &'static str) {
+        self.0.recorded.refusals.get_or_create(&Refusal { code }).inc();
     }
 
     pub fn nango_called(&self, call: CallName, outcome: CallOutcome, begun: &Begun) {

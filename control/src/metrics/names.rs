@@ -4,8 +4,8 @@
 
 use super::{
     labels::{
-        Build, Call, CallEnd, CallRefusal, Class, Kind, Outcome, RequestLabels, State, Status, Try,
-        Which, Why, Work,
+        Build, Call, CallEnd, CallRefusal, Class, Kind, Outcome, Refusal, RequestLabels, State,
+        Status, Try, Which, Why, Work,
     },
     process::Process,
 };
@@ -32,6 +32,7 @@ const ACQUIRE_BUCKETS: [f64; 7] = [0.0005, 0.002, 0.01, 0.05, 0.25, 1.0, 3.0];
 pub(super) struct Recorded {
     pub(super) request_seconds: Histograms<RequestLabels>,
     pub(super) requests_in_flight: Gauge,
+    pub(super) refusals: Family<Refusal, Counter>,
     pub(super) nango_calls: Family<CallEnd, Counter>,
     pub(super) nango_call_seconds: Histograms<Call>,
     pub(super) nango_retries: Family<Call, Counter>,
@@ -56,6 +57,7 @@ pub(super) struct Recorded {
     pub(super) sealer_lag: Seconds,
     pub(super) clock_skew: Seconds,
     pub(super) certificate_not_after: Family<Which, Gauge>,
+    pub(super) certificate_files_unusable: Gauge,
     pub(super) pool_connections: Family<State, Gauge>,
     pub(super) pool_max: Gauge,
     pub(super) pool_waiting: Gauge,
@@ -82,6 +84,7 @@ impl Names<'_> {
 }
 
 impl Recorded {
+    #[expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
     pub(super) fn register(registry: &mut Registry, started_at: DateTime<Utc>) -> Self {
         let mut names = Names(registry);
         let names = &mut names;
@@ -98,6 +101,7 @@ impl Recorded {
                 Family::new_with_constructor(request_seconds),
             ),
             requests_in_flight: names.make("connections_http_requests_in_flight", "Requests that have no answer yet"),
+            refusals: names.make("connections_http_refusals", "Requests that were refused or failed, by the code that they were told"),
             nango_calls: names.make("connections_nango_calls", "Calls to Nango by what they ask and how they ended"),
             nango_call_seconds: names.add(
                 "connections_nango_call_seconds",
@@ -128,7 +132,11 @@ impl Recorded {
             sweep_age: names.make("connections_sweep_age_seconds", "Since when the last whole walk through the vault's list began"),
             sealer_lag: names.make("connections_sealer_lag_seconds", "How old the oldest event without a place in the feed is"),
             clock_skew: names.make("connections_clock_skew_seconds", "How far our clock is ahead of the database's; below zero, behind"),
-            certificate_not_after: names.make("connections_certificate_not_after_timestamp_seconds", "When the first certificate of a file ends"),
+            certificate_not_after: names.make("connections_certificate_not_after_timestamp_seconds", "When the first certificate that is in use ends"),
+            certificate_files_unusable: names.make(
+                "connections_certificate_files_unusable",
+                "1 while our certificate files cannot be used, and what was read before serves on",
+            ),
             pool_connections: names.make("connections_database_pool_connections", "Connections to the database by state"),
             pool_max: names.make("connections_database_pool_connections_max", "The most connections to the database"),
             pool_waiting: names.make("connections_database_pool_waiting", "Transactions that wait for a connection"),

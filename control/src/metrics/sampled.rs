@@ -61,6 +61,10 @@ impl Metrics {
         self.0.recorded.certificate_not_after.get_or_create(&which).set(not_after.timestamp());
     }
 
+    pub fn certificate_files(&self, are_usable: bool) {
+        self.0.recorded.certificate_files_unusable.set(i64::from(!are_usable));
+    }
+
     pub fn pool(&self, idle: usize, used: usize, max: u32) {
         for (state, connections) in [("idle", idle), ("used", used)] {
             let connections = i64::try_from(connections).unwrap_or(i64::MAX);

@@ -74,6 +74,20 @@ impl Way {
         Some(Self { host, port, server_name, guard, resolver, trust, limits })
     }
 
+    /// Nobody but the operator is told where his own destination is, beyond its name.
+    pub(super) const fn is_operators(&self) -> bool {
+        self.guard.is_none()
+    }
+
+    /// As it is told to the tenants whose notifications go this way.
+    pub(super) fn told(&self, failed: Failed) -> Failed {
+        if !self.is_operators() {
+            return failed;
+        }
+        tracing::debug!(error = failed.said, "the operator's destination was not reached");
+        failed.naming(&bare(&self.host))
+    }
+
     pub(super) const fn server_name(&self) -> Option<&ServerName<'static>> {
         self.server_name.as_ref()
     }

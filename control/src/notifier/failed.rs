@@ -2,7 +2,11 @@
 
 use super::resolver::Unresolved;
 use crate::{cause::chain, domain::outcome::NoAnswer};
-use std::{error::Error, io, net::SocketAddr};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 /// A try that ended before an answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +49,16 @@ impl Failed {
         Self::new(why, said)
     }
 
+    /// The same with this name in the place of every address.
+    pub(super) fn naming(self, host: &str) -> Self {
+        let characters: Vec<char> = self.said.chars().collect();
+        let pieces = characters.chunk_by(|one, next| is_of_address(*one) == is_of_address(*next));
+        Self {
+            said: pieces.map(|piece| named(&piece.iter().collect::<String>(), host)).collect(),
+            ..self
+        }
+    }
+
     pub(super) fn of_connect(address: SocketAddr, error: &io::Error) -> Self {
         let is_ours = error.raw_os_error().is_some_and(|code| {
             OUR_LIMITS.contains(&code) || (code == NO_LOCAL_ADDRESS && address.is_ipv4())
@@ -74,6 +88,24 @@ impl Failed {
         let is_alert = tls_error(error).is_some_and(is_alert);
         let why = if is_alert { NoAnswer::Handshake } else { NoAnswer::Broken };
         Self { why, said: chain(error), is_alert }
+    }
+}
+
+const fn is_of_address(character: char) -> bool {
+    character.is_ascii_hexdigit() || matches!(character, '.' | ':' | '[' | ']')
+}
+
+/// The name, where the piece is an address, whatever stops or introduces it.
+fn named(piece: &str, host: &str) -> String {
+    let is_address =
+        |text: &&str| text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+    let within = [piece, piece.trim_end_matches([':', '.']), piece.trim_matches([':', '.'])];
+    match within.into_iter().find(is_address) {
+        // What has no digit is a word with colons.
+        Some(address) if address.contains(|it: char| it.is_ascii_digit()) => {
+            piece.replacen(address, host, 1)
+        }
+        Some(_) | None => piece.to_owned(),
     }
 }
 
@@ -112,6 +144,27 @@ mod tests {
             assert_eq!(why(v4, code), NoAnswer::Connect, "{code}");
         }
         assert_eq!(why(v4, 110), NoAnswer::Timeout);
+    }
+
+    #[test]
+    fn a_name_stands_in_the_place_of_every_address_and_of_nothing_else() {
+        for (said, expected) in [
+            ("10.0.0.7:443: Connection refused", "app.internal: Connection refused"),
+            ("[fd00::7]:443: Connection refused", "app.internal: Connection refused"),
+            ("10.0.0.7:443 does not answer", "app.internal does not answer"),
+            (
+                "only for IpAddress(10.0.0.7), fd00::7.",
+                "only for IpAddress(app.internal), app.internal.",
+            ),
+            ("at:10.0.0.7", "at:app.internal"),
+            (
+                "Error::Decode: dead beef 1.2 at 12:30: \u{e9}",
+                "Error::Decode: dead beef 1.2 at 12:30: \u{e9}",
+            ),
+        ] {
+            let failed = Failed::new(NoAnswer::Connect, said).naming("app.internal");
+            assert_eq!((failed.said.as_str(), failed.why), (expected, NoAnswer::Connect));
+        }
     }
 
     #[test]

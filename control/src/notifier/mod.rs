@@ -163,7 +163,7 @@ impl Notifier {
         };
         let failed = match timeout(total, exchange).await {
             Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed),
+            Ok(Err(failed)) => Some(ready.way.told(failed)),
             Err(_elapsed) => Some(Failed::timeout()),
         };
         let identity = ready.way.trust.identity();

@@ -19,7 +19,12 @@ use contract::id::EventId;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{ProtocolVersion, pki_types::CertificateDer};
-use std::{convert::Infallible, future::pending, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::pending,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use tokio::time::timeout;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
@@ -27,6 +32,7 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 #[derive(Debug)]
 pub struct Rehearsed {
     pub sent: Sent,
+    /// Nothing, where it did not come to one, or the way is the operator's.
     pub address: Option<SocketAddr>,
     /// Nothing, where it did not come to one.
     pub handshake: Option<Handshake>,
@@ -61,18 +67,23 @@ impl Notifier {
         let trying = exchange(ready, (event, body), now, (&mut met, &seen, limits));
         let failed = match timeout(limits.total, trying).await {
             Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed),
+            Ok(Err(failed)) => Some(ready.way.told(failed)),
             Err(_elapsed) => Some(Failed::timeout()),
         };
         let Met { address, version, answered } = met;
         let identity = ready.way.trust.identity();
         let shown = seen.shown();
-        let handshake = ready
+        let mut handshake = ready
             .way
             .server_name()
             .filter(|_| !shown.chain.is_empty() || version.is_some())
             .map(|name| describe(&name.to_str(), version, shown, identity.is_some()));
         let sent = Sent::of(answered, failed, identity.as_deref(), now);
+        if ready.way.is_operators() {
+            let chain = handshake.iter_mut().flat_map(|handshake| &mut handshake.chain);
+            chain.for_each(|it| it.names.retain(|name| name.parse::<IpAddr>().is_err()));
+            return Rehearsed { sent, address: None, handshake };
+        }
         Rehearsed { sent, address, handshake }
     }
 }
@@ -161,8 +172,8 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(std::net::IpAddr::from);
-            let v6 = <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from);
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
             v4.or(v6).ok().map(|address| address.to_string())
         }
         GeneralName::OtherName(..)

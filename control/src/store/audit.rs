@@ -4,7 +4,8 @@ use super::{As, Store, StoreError, seal::read_hash, tx::Tx};
 use crate::domain::{
     audit::{Actor, AuditAction},
     audit_chain::{AuditHash, ChainedLine},
-    feed::Trail,
+    feed::{Lost, Trail},
+    numbered::{Mark, Place},
 };
 use chrono::{DateTime, Utc};
 use contract::id::{AuditId, ConnectionId, TenantId};
@@ -64,22 +65,26 @@ impl Store {
         &self,
         tenant: &TenantId,
         trail: Trail,
-    ) -> Result<Vec<(ChainedLine, AuditHash)>, StoreError> {
+    ) -> Result<Result<Vec<(ChainedLine, AuditHash)>, Lost>, StoreError> {
         let mut tx = self.begin(As::Tenant(tenant)).await?;
+        if !is_of_trail(&mut tx, tenant, trail.after).await? {
+            return Ok(Err(Lost::Unknown));
+        }
         let rows: Vec<LinkRow> = sqlx::query_as(
             "SELECT link.position, link.hash, line.audit_id, at, actor, action, connection_id, request_id, detail
              FROM audit_chain AS link JOIN audit_events AS line USING (tenant_id, position)
              WHERE link.tenant_id = $1 AND link.position > $2 ORDER BY link.position LIMIT $3",
         )
         .bind(tenant.as_str())
-        .bind(trail.after)
+        .bind(trail.after.position)
         .bind(i64::try_from(trail.limit).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
         rows.into_iter()
             .map(|row| Ok((row.line.of(tenant), read_hash("audit_chain.hash", row.hash)?)))
-            .collect()
+            .collect::<Result<_, _>>()
+            .map(Ok)
     }
 
     /// The position and the link that the trail ends with.
@@ -119,4 +124,22 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+/// Whether the trail has what a place was told behind; nothing of the trail ever goes.
+async fn is_of_trail(
+    tx: &mut Transaction<'static, Postgres>,
+    tenant: &TenantId,
+    place: Place,
+) -> Result<bool, StoreError> {
+    if place.position == Place::START.position {
+        return Ok(true);
+    }
+    let link: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT hash FROM audit_chain WHERE tenant_id = $1 AND position = $2")
+            .bind(tenant.as_str())
+            .bind(place.position)
+            .fetch_optional(&mut **tx)
+            .await?;
+    Ok(link.is_some_and(|link| place.is_where(Some(Mark::of(&link)))))
 }

@@ -85,15 +85,19 @@ impl Store {
         .bind(last)
         .fetch_all(&mut *tx)
         .await?;
-        remove_events(&mut tx, tenant, &finished).await?;
         // One that was being sent is behind the feed's beginning already.
         sqlx::query(
-            "UPDATE tenant_heads SET oldest_event = greatest(oldest_event, $2 + 1) WHERE tenant_id = $1",
+            "UPDATE tenant_heads AS head
+             SET oldest_event = events.position + 1, gone_position = events.position, gone_event = event_id
+             FROM events
+             WHERE head.tenant_id = $1 AND events.tenant_id = $1 AND events.position = $2
+                 AND head.oldest_event <= events.position",
         )
         .bind(tenant.as_str())
         .bind(last)
         .execute(&mut *tx)
         .await?;
+        remove_events(&mut tx, tenant, &finished).await?;
         tx.commit().await?;
         Ok(oldest_first.len() == BATCH && !finished.is_empty())
     }

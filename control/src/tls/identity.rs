@@ -8,7 +8,7 @@ use rustls::{
     server::WebPkiClientVerifier, sign::CertifiedKey, sign::SingleCertAndKey,
 };
 use sha2::{Digest as _, Sha256};
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 /// The bytes of the files, before anything is made of them.
 pub(super) struct Contents {
@@ -37,6 +37,14 @@ pub struct Identity {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
     life: Life,
+    ends: Ends,
+}
+
+/// When the first certificate of each kind ends, as far as one says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) identity: Option<DateTime<Utc>>,
+    pub(crate) ca: Option<DateTime<Utc>>,
 }
 
 impl fmt::Debug for Identity {
@@ -50,12 +58,14 @@ impl Identity {
         let chain = read_certificates(&files.certificate, &contents.certificate)?;
         let life = chain.first().map(|first| life(&files.certificate, first)).transpose()?;
         let life = life.ok_or_else(|| Unusable::file(&files.certificate, &"it is empty"))?;
+        let identity = first_end(&files.certificate, &chain);
         let key = read_key(&files.key, &contents.key)?;
         let provider = aws_lc_rs::default_provider();
         let key = CertifiedKey::from_der(chain, key, &provider)
             .map_err(|error| Unusable::file(&files.certificate, &error))?;
         let roots = read_certificates(&files.ca, &contents.ca)?;
-        let identity = Self { key: Arc::new(key), roots, life };
+        let ends = Ends { identity, ca: first_end(&files.ca, &roots) };
+        let identity = Self { key: Arc::new(key), roots, life, ends };
         // Nobody is to find out at the first connection that the CA is none.
         identity.trusted().map_err(|error| Unusable::file(&files.ca, &error))?;
         Ok(identity)
@@ -87,7 +97,15 @@ impl Identity {
         self.life
     }
 
+    pub(crate) const fn ends(&self) -> Ends {
+        self.ends
+    }
+
     pub(crate) fn is_valid(&self, at: DateTime<Utc>) -> bool {
         (self.life.from..=self.life.until).contains(&at)
     }
+}
+
+fn first_end(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<DateTime<Utc>> {
+    certificates.iter().filter_map(|der| life(path, der).ok()).map(|life| life.until).min()
 }

@@ -129,6 +129,38 @@ async fn pages_of_the_trail_go_on_from_the_end(pool: PgPool) {
     app.finish().await;
 }
 
+/// The trail is that of a backup, and went on from there.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_trail_does_not_go_on_behind_lines_that_it_never_had(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for _ in 0..3 {
+        app.start_connection().await;
+    }
+    app.outbox.seal_once().await.unwrap();
+    let mut cursors = Vec::new();
+    for limit in 1..=3 {
+        let page = trail(&app, "acme", &format!("limit={limit}")).await;
+        cursors.push(format!("after={}", page["nextCursor"].as_str().unwrap()));
+    }
+    for query in [
+        "DELETE FROM audit_chain WHERE position > 1",
+        "DELETE FROM audit_events WHERE position > 1",
+        "UPDATE tenant_heads SET audit_position = 1, audit_hash = (SELECT hash FROM audit_chain)",
+    ] {
+        sqlx::query(query).execute(&app.pool).await.unwrap();
+    }
+    app.start_connection().await;
+    app.outbox.seal_once().await.unwrap();
+    // The second line is another one now, and the third is not there.
+    for lost in &cursors[1..] {
+        let answer = ask(&app, "acme", lost).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "invalid_cursor"));
+    }
+    let went_on = trail(&app, "acme", &cursors[0]).await;
+    assert_eq!(went_on["auditEvents"][0]["position"], 2);
+    app.abandon();
+}
+
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn nobody_reads_another_tenants_trail_or_one_without_the_grant(pool: PgPool) {
     let app = TestApp::start(pool).await;

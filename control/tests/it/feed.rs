@@ -198,6 +198,45 @@ async fn a_pull_that_cannot_be_is_told_how_to_mend_it(pool: PgPool) {
     app.finish().await;
 }
 
+/// The database is what it was after the first event.
+async fn restore(app: &TestApp) {
+    for query in [
+        "DELETE FROM delivery_attempts WHERE delivery_id IN (
+             SELECT delivery_id FROM deliveries JOIN events USING (tenant_id, event_id) WHERE position > 1)",
+        "DELETE FROM deliveries WHERE event_id IN (SELECT event_id FROM events WHERE position > 1)",
+        "DELETE FROM events WHERE position > 1",
+        "UPDATE tenant_heads SET event_position = 1",
+    ] {
+        sqlx::query(query).execute(&app.pool).await.unwrap();
+    }
+}
+
+/// A position is reached again by other events. To go on behind it would be a gap in silence.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_cursor_that_saw_what_a_restored_backup_never_had_is_refused(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    two_events(&app).await;
+    let kept = cursor(&pull(&app, "acme", "limit=1").await);
+    let second = format!("limit=1&after={kept}");
+    // The place behind an event that is shown, and behind one that a filter passes over.
+    let lost = [
+        cursor(&pull(&app, "acme", &second).await),
+        cursor(&pull(&app, "acme", "types=connection.activated").await),
+        cursor(&pull(&app, "acme", "types=connection.failed").await),
+    ];
+    restore(&app).await;
+    two_events(&app).await;
+    for after in &lost {
+        for wait in ["", "&wait=60"] {
+            let answer = ask(&app, "acme", &format!("after={after}{wait}")).await;
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "invalid_cursor"));
+        }
+    }
+    let went_on = pull(&app, "acme", &format!("after={kept}")).await;
+    assert_eq!(types(&went_on), ["connection.activated", "connection.deleted"]);
+    app.abandon();
+}
+
 /// What the database tells comes soon; if it never came, the test would not end.
 async fn in_time<T>(told: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), told).await.unwrap()

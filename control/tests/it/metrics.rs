@@ -1,6 +1,9 @@
 //! What is counted, and that nobody outside can make a series of his own.
 
-use crate::support::{TestApp, caller, nobody};
+use crate::{
+    support::{TestApp, caller, nobody},
+    trust::{Ca, Files},
+};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
@@ -8,13 +11,13 @@ use axum::{
 use contract::action::Action;
 use control::{
     clock::Clock,
-    config::MtlsFiles,
     http::{Probed, admin_router},
     hub::Hub,
     metrics::Metrics,
     mint::Mint,
     sampler::Sampler,
     store::Store,
+    tls::{Look, Watched},
 };
 use nango_stand_in::Trouble;
 use sqlx::PgPool;
@@ -22,14 +25,14 @@ use std::{fs, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-fn sampler(app: &TestApp, mtls: Option<MtlsFiles>) -> Sampler {
+fn sampler(app: &TestApp, identity: Option<Arc<Watched>>) -> Sampler {
     Sampler {
         store: app.outbox.store.clone(),
         hub: app.hub.clone(),
         clock: app.clock.clone(),
         metrics: app.outbox.metrics.clone(),
         calls_per_minute: "200".parse().unwrap(),
-        mtls,
+        identity,
     }
 }
 
@@ -74,6 +77,10 @@ async fn a_request_is_counted_by_its_template_and_nobody_can_make_a_series(pool:
     ] {
         assert_eq!(count(route, method, status), Some(1.0), "{route} {method}\n{text}");
     }
+    let refused =
+        |code: &str| value(&text, &format!(r#"connections_http_refusals_total{{code="{code}"}}"#));
+    let codes = ["no_route", "method_not_allowed", "vault_busy"];
+    assert_eq!(codes.map(refused), [Some(1.0), Some(1.0), Some(0.0)], "{text}");
     for word in ["canary", "CANARY", "acme", "user-1", &id] {
         assert!(!text.contains(word), "{word} is in:\n{text}");
     }
@@ -206,7 +213,7 @@ async fn a_database_that_is_away_is_not_ready_and_a_scrape_still_answers(pool: P
         clock: clock.clone(),
         metrics,
         calls_per_minute: "200".parse().unwrap(),
-        mtls: None,
+        identity: None,
     };
     let app = TestApp::start(pool.clone()).await;
     sampler.look().await;
@@ -230,30 +237,33 @@ async fn a_database_that_is_away_is_not_ready_and_a_scrape_still_answers(pool: P
     app.abandon();
 }
 
+/// A new certificate beside the old key must not look like one that was renewed: the old one serves on, and ends.
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn a_certificate_says_when_it_ends_and_a_broken_file_nothing(pool: PgPool) {
+async fn the_certificate_in_use_says_when_it_ends_whatever_the_files_say(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let folder = tempfile::tempdir().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(vec!["control".to_owned()]).unwrap();
-    parameters.not_after = rcgen::date_time_ymd(2031, 5, 6);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let pem = parameters.self_signed(&key).unwrap().pem();
-    let [certificate, ca] = ["c.pem", "ca.pem"].map(|name| folder.path().join(name));
-    fs::write(&certificate, pem).unwrap();
-    fs::write(&ca, "no certificate").unwrap();
-    let files = MtlsFiles { certificate: certificate.clone(), key: certificate, ca };
-    let sampler = sampler(&app, Some(files));
-    sampler.count().await;
-    let text = sampler.scraped();
-    let of = |which: &str| {
-        value(
-            &text,
-            &format!(
-                r#"connections_certificate_not_after_timestamp_seconds{{certificate="{which}"}}"#
-            ),
-        )
+    let (ca, files) = (Ca::new("ca.example"), Files::new());
+    files.write(&ca, &ca.leaf("control.example", -1, 30));
+    let identity = Arc::new(Watched::open(files.files.clone()).unwrap());
+    let sampler = sampler(&app, Some(Arc::clone(&identity)));
+    let today = Clock::system().now().timestamp();
+    // Whole days from today until the first of what is in use ends, and whether the files can be used.
+    let shown = async || {
+        sampler.look().await;
+        let text = sampler.scraped();
+        let days = ["identity", "ca"].map(|which| {
+            let name = "connections_certificate_not_after_timestamp_seconds";
+            let end = value(&text, &format!(r#"{name}{{certificate="{which}"}}"#)).unwrap();
+            ((end - f64::from(i32::try_from(today).unwrap())) / 86400.0).round()
+        });
+        (days, value(&text, "connections_certificate_files_unusable").unwrap())
     };
-    // 6 May 2031, 00:00 UTC.
-    assert_eq!([of("identity"), of("ca")], [Some(1_935_792_000.0), None]);
+    assert_eq!(shown().await, ([30.0, 80.0], 0.0));
+    let (certificate, key) = ca.leaf("control.example", -1, 60);
+    fs::write(&files.files.certificate, &certificate).unwrap();
+    assert!(matches!(identity.look(), Look::Broken(_)));
+    assert_eq!(shown().await, ([30.0, 80.0], 1.0));
+    fs::write(&files.files.key, &key).unwrap();
+    assert!(matches!(identity.look(), Look::Renewed));
+    assert_eq!(shown().await, ([60.0, 80.0], 0.0));
     app.finish().await;
 }

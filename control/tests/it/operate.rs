@@ -55,7 +55,7 @@ fn sampler(store: &Store, clock: &Clock) -> Sampler {
         clock: clock.clone(),
         metrics: Metrics::new(clock.clone()),
         calls_per_minute: "200".parse().unwrap(),
-        mtls: None,
+        identity: None,
     }
 }
 

@@ -55,6 +55,7 @@ async fn the_operators_destination_is_tried_out_where_there_is_no_other(pool: Pg
     let report = test(&app, "{ }").await.json();
     assert_eq!((&report["outcome"], &report["fault"]), (&json!("refused"), &json!("theirs")));
     assert_eq!(report["answer"]["status"], 503);
+    assert_eq!(report["address"], Value::Null, "where it is, is the operator's own");
     assert_eq!(app.tries(), 1);
     let refused = test(&app, r#"{"url": "https://app.example/"}"#).await;
     assert_eq!((refused.status, app.tries()), (StatusCode::BAD_REQUEST, 1));

@@ -302,6 +302,28 @@ async fn only_the_operators_own_destination_is_exempt() {
     assert_eq!(send(&notifier, Some(&same)).await.outcome, Outcome::NoAnswer(NoAnswer::Forbidden));
 }
 
+/// The operator's name is shown to its tenants, and what it leads to within his network is not.
+#[tokio::test]
+async fn nobody_is_told_where_the_operators_own_destination_leads() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let url = format!("http://app.internal:{free}/");
+    let own = own(&url, None, None);
+    let config = NotificationConfig {
+        destination: url.parse().unwrap(),
+        secrets: Vec::new(),
+        egress: Egress::new(Egress::read_networks("127.0.0.1").unwrap(), [free].into()),
+        sealer: Some(sealer()),
+    };
+    let notifier = Notifier::with(config, None, (table(&["127.0.0.1"]), LIMITS));
+    let sent = send(&notifier, None).await;
+    assert_eq!(sent.outcome, Outcome::NoAnswer(NoAnswer::Connect));
+    let told = sent.detail.unwrap();
+    assert!(told.starts_with("app.internal: ") && !told.contains("127"), "{told}");
+    // A tenant sees where its own leads.
+    let told = send(&notifier, Some(&own)).await.detail.unwrap();
+    assert!(told.starts_with(&format!("127.0.0.1:{free}: ")), "{told}");
+}
+
 #[tokio::test]
 async fn a_name_without_address_is_theirs_and_a_silent_resolver_ours() {
     for (unresolved, expected) in [

@@ -200,13 +200,13 @@ async fn a_receiver_that_wants_a_certificate_which_we_lack_refuses_the_handshake
 }
 
 /// Our files.
-struct Files {
+pub struct Files {
     folder: TempDir,
-    files: MtlsFiles,
+    pub files: MtlsFiles,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
         let files =
@@ -215,7 +215,7 @@ impl Files {
     }
 
     /// Writes a certificate, and gives what it is to a receiver.
-    fn write(&self, ca: &Ca, (certificate, key): &(String, String)) -> Vec<u8> {
+    pub fn write(&self, ca: &Ca, (certificate, key): &(String, String)) -> Vec<u8> {
         for (name, text) in [("our.crt", certificate), ("our.key", key), ("ca.crt", &ca.0.pem())] {
             fs::write(self.folder.path().join(name), text).unwrap();
         }

@@ -5,6 +5,7 @@ use crate::{
     client_app::ClientApp,
     pki::{Pki, server_tls},
     say,
+    stack::TENANT,
 };
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
@@ -13,6 +14,7 @@ use nango_stand_in::{Manners, Settings, StandIn};
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +22,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Where Nango, its provider and the client application listen; `docker-compose.yml` says the same.
 pub const PORTS: [u16; 3] = [3003, 3006, 3007];
+
+/// Where the edge takes client applications; `docker-compose.yml` says the same.
+pub const EDGE_URL: &str = "https://localhost:8443";
+
+/// Where whoever tries it finds his files; `docker-compose.yml` says the same.
+pub const YOURS: &str = "sandbox/compose";
 
 /// Between two looks at what the client application was told.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -82,6 +90,30 @@ fn write_files(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(&secrets)?;
     fs::write(secrets.join("webhook-keys"), setting("NANGO_WEBHOOK_SECRET")?)?;
     fs::write(secrets.join("assertion-keys"), setting("EDGE_ASSERTION_KEY")?)?;
+    let you = folder.join("you");
+    fs::write(you.join("sandbox.env"), for_a_shell(&setting("PUBLIC_URL")?))?;
+    give_to_its_owner(&you)?;
+    say::line(&format!(
+        "What you need to call the edge is in {YOURS}: `. {YOURS}/sandbox.env`, then as README.md says.\n\
+         With the profile observability, Grafana is at http://127.0.0.1:3000."
+    ));
+    Ok(())
+}
+
+/// The names are those that `up` writes, for a shell in the folder of the repository.
+fn for_a_shell(public_url: &str) -> String {
+    format!(
+        "EDGE_URL='{EDGE_URL}'\nPUBLIC_URL='{public_url}'\nCA_CERT='{YOURS}/service-ca.crt'\n\
+         CLIENT_CERT='{YOURS}/app.crt'\nCLIENT_KEY='{YOURS}/app.key'\nTENANT='{TENANT}'\n"
+    )
+}
+
+/// A container writes as root; whoever owns the folder is to read, and remove, what is in it.
+fn give_to_its_owner(folder: &Path) -> anyhow::Result<()> {
+    let owner = fs::metadata(folder)?;
+    for file in fs::read_dir(folder)? {
+        chown(file?.path(), Some(owner.uid()), Some(owner.gid()))?;
+    }
     Ok(())
 }
 

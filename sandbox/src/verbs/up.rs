@@ -166,6 +166,8 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
 }
 
 fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
+    let settings = &stack.control_settings.environment;
+    let signing_secret = settings.get("NOTIFICATION_SIGNING_SECRET").cloned().unwrap_or_default();
     let at = &stack.coordinates;
     let path = |file: &str| stack.pki.path(file).to_string_lossy().into_owned();
     vec![
@@ -180,6 +182,7 @@ fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
         ("NANGO_WEBHOOK_SECRET", at.webhook_secret.clone()),
         ("EDGE_ASSERTION_KEY", at.assertion_key.clone()),
         ("CLIENT_APP_URL", at.client_app_url.clone()),
+        ("NOTIFICATION_SIGNING_SECRET", signing_secret),
         ("CA_CERT", path("service-ca.crt")),
         ("CLIENT_CERT", path("app.crt")),
         ("CLIENT_KEY", path("app.key")),
@@ -187,12 +190,16 @@ fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What `sandbox.env` holds: all that a client application needs, as a shell reads it.
+pub fn for_a_shell(stack: &Stack) -> String {
+    let lines = variables(stack).into_iter().map(|(name, value)| format!("{name}='{value}'\n"));
+    lines.collect::<Vec<_>>().concat()
+}
+
 /// Written last and in one piece: whoever finds it finds everything ready.
 fn write_env(stack: &Stack) -> anyhow::Result<()> {
-    let lines: Vec<String> =
-        variables(stack).iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
     let scratch = env_file().with_extension("env.new");
-    fs::write(&scratch, lines.concat())?;
+    fs::write(&scratch, for_a_shell(stack))?;
     fs::rename(&scratch, env_file()).context("cannot write sandbox.env")
 }
 

@@ -4,7 +4,11 @@ use crate::{
     schema,
     settings::{is_read, is_secret, told_to_operators},
 };
-use sandbox::{envoy::configuration::read_configuration, verbs::part::PORTS, workspace};
+use sandbox::{
+    envoy::configuration::read_configuration,
+    verbs::part::{EDGE_URL, PORTS, YOURS},
+    workspace,
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs};
 
@@ -87,8 +91,6 @@ fn every_path_and_volume_exists() {
         for volume in texts(&service["volumes"]) {
             let source = volume.split(':').next().unwrap();
             match source.strip_prefix("./") {
-                // Made by the service `files`.
-                Some("target/compose") => assert_eq!(name, "files"),
                 Some(path) => assert!(root.join(path).exists(), "{name} mounts {path}"),
                 None => {
                     assert!(volumes.contains_key(source), "{name} mounts {source}");
@@ -98,6 +100,23 @@ fn every_path_and_volume_exists() {
         }
     }
     assert_eq!(used, volumes.keys().cloned().collect(), "every volume is used");
+    let files = compose()["services"]["files"]["volumes"].clone();
+    assert!(texts(&files).contains(&format!("./{YOURS}:/files/you").as_str()), "{files}");
+}
+
+/// What is not there is made by the engine, as root, and who cloned this cannot write into it.
+#[test]
+fn every_folder_of_this_machine_is_in_git_and_no_key_in_it_is_in_an_image() {
+    let kept = text(&format!("{YOURS}/.gitignore"));
+    let kept: Vec<&str> = kept.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(kept, ["*", "!.gitignore"], "the folder is there, and nothing that is put into it");
+    assert!(text(".dockerignore").lines().any(|line| line == YOURS), "{YOURS} is no source");
+    for (name, service) in services() {
+        let sources = texts(&service["volumes"]).into_iter().filter(|it| it.starts_with("./"));
+        for source in sources {
+            assert!(!source.starts_with("./target"), "{name} mounts {source}");
+        }
+    }
 }
 
 fn published(service: &Value) -> Vec<u64> {
@@ -119,6 +138,7 @@ fn every_port_is_one_that_somebody_listens_on() {
     let listeners = envoy["static_resources"]["listeners"].as_array().unwrap().iter();
     let port = |at: &Value| at["address"]["socket_address"]["port_value"].as_u64().unwrap();
     assert_eq!(published(service("edge")), listeners.map(port).collect::<Vec<_>>());
+    assert_eq!(EDGE_URL, format!("https://localhost:{}", published(service("edge"))[0]));
     let [nango, provider, client_app] = PORTS.map(u64::from);
     assert_eq!(published(service("nango")), [nango, provider]);
     let endpoint = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";

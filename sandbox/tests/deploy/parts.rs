@@ -1,6 +1,6 @@
 //! The sandbox's parts, as `docker-compose.yml` starts them.
 
-use sandbox::verbs::part::PORTS;
+use sandbox::verbs::part::{PORTS, YOURS};
 use std::{
     collections::BTreeMap,
     fs,
@@ -37,8 +37,13 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
 fn everybody_gets_his_own_files_and_keeps_them_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().to_str().unwrap();
-    let with =
-        |key| [("NANGO_WEBHOOK_SECRET", "webhook-key-of-nango"), ("EDGE_ASSERTION_KEY", key)];
+    let with = |key| {
+        [
+            ("NANGO_WEBHOOK_SECRET", "webhook-key-of-nango"),
+            ("EDGE_ASSERTION_KEY", key),
+            ("PUBLIC_URL", "https://localhost:8444"),
+        ]
+    };
     assert!(part(&["files", at], &with("assertion-key-one")).status.success());
     let first = files(folder.path());
     let keys: Vec<&str> =
@@ -59,6 +64,43 @@ fn everybody_gets_his_own_files_and_keeps_them_at_the_next_start() {
     let mut expected = first;
     expected.insert("edge-secrets/assertion-keys".to_owned(), "assertion-key-two".to_owned());
     assert_eq!(files(folder.path()), expected, "keys are renewed, and certificates stay");
+}
+
+/// A container is root, and who cloned the repository is not.
+#[test]
+fn whoever_tries_it_owns_his_files_and_a_shell_can_read_where_everything_is() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let folder = tempfile::tempdir().unwrap();
+    let you = folder.path().join("you");
+    fs::create_dir(&you).unwrap();
+    let is_root = fs::metadata(&you).unwrap().uid() == 0;
+    let owner = if is_root { 12345 } else { fs::metadata(&you).unwrap().uid() };
+    chown(&you, Some(owner), None).unwrap();
+    let settings = [
+        ("NANGO_WEBHOOK_SECRET", "webhook-key-of-nango"),
+        ("EDGE_ASSERTION_KEY", "assertion-key"),
+        ("PUBLIC_URL", "https://localhost:8444"),
+    ];
+    let written = part(&["files", folder.path().to_str().unwrap()], &settings);
+    assert!(written.status.success());
+    let said = String::from_utf8(written.stdout).unwrap();
+    assert!(said.contains(&format!(". {YOURS}/sandbox.env")), "{said}");
+    for file in ["app.crt", "app.key", "service-ca.crt", "sandbox.env"] {
+        assert_eq!(fs::metadata(you.join(file)).unwrap().uid(), owner, "{file}");
+    }
+    // As it is sourced: in the folder of the repository.
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("sandbox")).unwrap();
+    std::os::unix::fs::symlink(&you, root.path().join(YOURS)).unwrap();
+    let script = format!(
+        r#". {YOURS}/sandbox.env; ls "$CA_CERT" "$CLIENT_CERT" "$CLIENT_KEY"; echo "$EDGE_URL/tenants/$TENANT $PUBLIC_URL""#
+    );
+    let read =
+        Command::new("sh").args(["-ceu", &script]).current_dir(root.path()).output().unwrap();
+    let read = String::from_utf8(read.stdout).unwrap();
+    let lines: Vec<&str> = read.lines().collect();
+    assert_eq!(lines.len(), 4, "{read}");
+    assert_eq!(lines[3], "https://localhost:8443/tenants/acme https://localhost:8444");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The client in the documents, as a stranger would run it: it connects, takes notifications, and pulls the feed.
 
 use crate::{flow::authorize, support::World};
-use sandbox::{browser::Decision, ports, stack::Choices, tools::standard_webhooks, workspace};
+use sandbox::{
+    browser::Decision, ports, stack::Choices, tools::standard_webhooks, verbs::up::for_a_shell,
+    workspace,
+};
 use serde_json::{Value, json};
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -15,24 +18,18 @@ const SOON: Duration = Duration::from_mins(1);
 struct Client(Child, Lines<BufReader<ChildStdout>>);
 
 impl Client {
-    async fn run(world: &World, folder: &Path, arguments: &[&str]) -> Self {
-        let pki = |file: &str| world.stack.pki.path(file);
-        let mut command = Command::new("python3");
+    /// In a folder with the `sandbox.env` of `up`: what it says is all that the client knows.
+    async fn run(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
         command
+            .args(["-c", r#"set -a; . ./sandbox.env; exec python3 "$@""#, "sh"])
             .arg(workspace::root().join("docs/client/client.py"))
             .args(arguments)
             .current_dir(folder)
+            .env_clear()
+            .env("PATH", env!("PATH"))
             .env("PYTHONPATH", standard_webhooks::folder().await.unwrap())
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("EDGE_URL", &world.stack.coordinates.edge_url)
-            .env("TENANT", "acme")
-            .env("CA_CERT", pki("service-ca.crt"))
-            .env("CLIENT_CERT", pki("app.crt"))
-            .env("CLIENT_KEY", pki("app.key"))
-            .env(
-                "NOTIFICATION_SIGNING_SECRET",
-                &world.stack.control_settings.environment["NOTIFICATION_SIGNING_SECRET"],
-            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
@@ -66,11 +63,12 @@ async fn the_client_of_the_documents_connects_listens_and_pulls() {
     let receiver = format!("http://127.0.0.1:{port}");
     let world = World::with(Choices { client_api_url: Some(receiver), ..Choices::default() }).await;
     let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("sandbox.env"), for_a_shell(&world.stack)).unwrap();
     let port = port.to_string();
-    let mut listener = Client::run(&world, folder.path(), &["listen", "--port", &port]).await;
+    let mut listener = Client::run(folder.path(), &["listen", "--port", &port]).await;
     assert_eq!(listener.line().await, format!("listening on port {port}"));
 
-    let mut connecting = Client::run(&world, folder.path(), &["connect", "--sub", "user-7"]).await;
+    let mut connecting = Client::run(folder.path(), &["connect", "--sub", "user-7"]).await;
     let line = connecting.line().await;
     let url = line.strip_prefix("send the user to: ").unwrap();
     let started = json!({ "authorizationUrl": url });
@@ -80,10 +78,10 @@ async fn the_client_of_the_documents_connects_listens_and_pulls() {
 
     let id = connection["connectionId"].as_str().unwrap();
     assert_eq!(listener.line().await, format!("connection.activated {id} 1"));
-    let pulled = Client::run(&world, folder.path(), &["pull", "--once"]).await.ends().await;
+    let pulled = Client::run(folder.path(), &["pull", "--once"]).await.ends().await;
     assert!(pulled.contains(&format!(" connection.activated {id} ")), "{pulled}");
     // It goes on where it was.
-    let more = Client::run(&world, folder.path(), &["pull", "--once"]).await.ends().await;
+    let more = Client::run(folder.path(), &["pull", "--once"]).await.ends().await;
     assert_eq!(more, "");
     world.finish().await;
 }
