@@ -78,31 +78,30 @@ fn promised(line: &str) -> &str {
 
 /// The shell in which a page's commands run one after the other, each with a look at what came of it.
 fn script(commands: &[String]) -> String {
-    let mut script = BEFORE.to_owned();
+    let mut script = vec![BEFORE.to_owned()];
     // The word that ends a text within the commands.
     let mut text_until = None;
     for line in commands {
         let quoted = line.replace('\'', "'\\''");
-        let is_over = text_until.is_none() && !line.is_empty() && !line.ends_with('\\');
-        match promised(line) {
-            "fails" => {
-                script.push_str(&format!(
-                    "if {}\nthen echo 'works: {quoted}' >&2; exit 1; fi\nrm -f \"$NOTES/status\"\n",
-                    line.split(" # ").next().unwrap()
-                ));
-                continue;
-            }
-            _ => script.push_str(&format!("{line}\n")),
+        let promise = promised(line);
+        if promise == "fails" {
+            let command = line.split(" # ").next().unwrap();
+            script.push(format!("if {command}"));
+            script.push(format!("then echo 'works: {quoted}' >&2; exit 1; fi"));
+            script.push(r#"rm -f "$NOTES/status""#.to_owned());
+            continue;
         }
-        if let Some((_, word)) = line.split_once("<<'") {
-            text_until = word.split('\'').next();
-        } else if text_until == Some(line) {
-            text_until = None;
-        } else if is_over {
-            script.push_str(&format!("answered '{quoted}' '{}'\n", promised(line)));
+        script.push(line.clone());
+        if text_until.is_some() {
+            text_until = text_until.filter(|word| word != line);
+        } else if let Some((_, word)) = line.split_once("<<'") {
+            text_until = word.split('\'').next().map(str::to_owned);
+        } else if !line.is_empty() && !line.ends_with('\\') {
+            // A command that goes on in the next line is not over.
+            script.push(format!("answered '{quoted}' '{promise}'"));
         }
     }
-    script
+    script.join("\n")
 }
 
 /// Runs it, and stops the sandbox that it may have left.
@@ -169,7 +168,7 @@ fn only_what_cannot_run_here_is_not_run() {
 
 /// The commands of the screen: what is indented below the sentence that announces them.
 fn of_the_screen(screen: &str) -> Vec<String> {
-    let (_, below) = screen.split_once("Three commands to try").expect("it announces none");
+    let (_, below) = screen.split_once("Three commands to try").unwrap();
     below.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
 }
 
