@@ -29,7 +29,7 @@ pub async fn control() -> anyhow::Result<PathBuf> {
     }
     let sources = folder().join("sources");
     fs::create_dir_all(&sources)?;
-    unpack(&sources).await?;
+    unpack(&workspace::root(), &sources).await?;
     say::doing("building the control of an earlier release");
     let mut build = cargo::command();
     build
@@ -47,11 +47,11 @@ pub async fn control() -> anyhow::Result<PathBuf> {
 }
 
 /// The release's sources.
-async fn unpack(into: &Path) -> anyhow::Result<()> {
+async fn unpack(clone: &Path, into: &Path) -> anyhow::Result<()> {
     let archive = into.with_extension("tar");
     let git = Command::new("git")
         .arg("-C")
-        .arg(workspace::root())
+        .arg(clone)
         .args(["archive", "--format=tar", "-o"])
         .arg(&archive)
         .arg(RELEASE)
@@ -68,4 +68,20 @@ async fn unpack(into: &Path) -> anyhow::Result<()> {
     let tar = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(into).status().await;
     ensure!(tar.context("cannot run tar")?.success(), "the earlier release cannot be unpacked");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clone_without_the_release_is_refused_and_says_how_to_get_it() {
+        let clone = tempfile::tempdir().unwrap();
+        let mut init = Command::new("git");
+        init.arg("-C").arg(clone.path()).args(["init", "--quiet"]);
+        assert!(init.status().await.unwrap().success());
+        let refused = unpack(clone.path(), &clone.path().join("sources")).await.unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains(RELEASE) && refused.contains("--unshallow"), "{refused}");
+    }
 }
