@@ -45,7 +45,8 @@ pub struct Received {
 }
 
 struct Shared {
-    webhook: standardwebhooks::Webhook,
+    /// One for each secret that a notification may be signed with.
+    webhooks: Mutex<Vec<standardwebhooks::Webhook>>,
     mood: Mutex<Mood>,
     taken: Mutex<Vec<Notified>>,
     refused: Mutex<usize>,
@@ -76,10 +77,8 @@ impl ClientApp {
         tls: ServerConfig,
         signing_secret: &str,
     ) -> anyhow::Result<Self> {
-        let webhook = standardwebhooks::Webhook::new(signing_secret)
-            .map_err(|error| anyhow::anyhow!("the signing secret is unusable: {error}"))?;
         let shared = Arc::new(Shared {
-            webhook,
+            webhooks: Mutex::new(vec![webhook(signing_secret)?]),
             mood: Mutex::default(),
             taken: Mutex::default(),
             refused: Mutex::default(),
@@ -102,6 +101,14 @@ impl ClientApp {
     /// The setting `CLIENT_API_URL`.
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    /// From now on a notification may be signed with any of these.
+    pub fn trust(&self, signing_secrets: &[&str]) -> anyhow::Result<()> {
+        let webhooks: anyhow::Result<_> =
+            signing_secrets.iter().map(|secret| webhook(secret)).collect();
+        *lock(&self.shared.webhooks) = webhooks?;
+        Ok(())
     }
 
     pub fn be(&self, mood: Mood) {
@@ -155,7 +162,7 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     });
-    if shared.webhook.verify(&body, &headers).is_err() {
+    if !lock(&shared.webhooks).iter().any(|webhook| webhook.verify(&body, &headers).is_ok()) {
         return StatusCode::UNAUTHORIZED;
     }
     if *lock(&shared.mood) == Mood::Refuses {
@@ -169,6 +176,11 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     };
     lock(&shared.taken).push(Notified { id: id.to_owned(), body });
     StatusCode::NO_CONTENT
+}
+
+fn webhook(signing_secret: &str) -> anyhow::Result<standardwebhooks::Webhook> {
+    standardwebhooks::Webhook::new(signing_secret)
+        .map_err(|error| anyhow::anyhow!("the signing secret is unusable: {error}"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -84,6 +84,11 @@ impl Database {
         self.server.as_ref().map(|server| &server.process)
     }
 
+    /// Where the programs of the server are, if it is ours: `pg_dump` must not be older than it.
+    pub fn programs(&self) -> Option<&Path> {
+        self.server.as_ref().map(|server| server.installed.programs.as_path())
+    }
+
     pub async fn stop(self) -> anyhow::Result<()> {
         match self.server {
             // At SIGTERM it would wait for everybody who is still connected.

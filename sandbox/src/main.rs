@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use sandbox::{
     say,
     tools::Preferences,
-    verbs::{chaos, demo, down, part, reproduce, test, up},
+    verbs::{chaos, demo, down, part, reproduce, restart, test, up},
 };
 use std::process::ExitCode;
 
@@ -24,6 +24,8 @@ enum Verb {
     Demo,
     /// Start everything, and keep it running.
     Up(up::Options),
+    /// Start control of what `up` started once more, with settings changed.
+    Restart(restart::Options),
     /// Stop what `up` started.
     Down,
     /// Everything that CI runs.
@@ -44,6 +46,7 @@ async fn main() -> ExitCode {
     let ended = match verb {
         Verb::Demo => Box::pin(demo::run(&preferences)).await,
         Verb::Up(options) => Box::pin(up::run(&preferences, options)).await,
+        Verb::Restart(options) => restart::run(&options).await,
         Verb::Down => down::run(),
         Verb::Test => test::run(&preferences).await,
         Verb::Chaos(options) => Box::pin(chaos::run(&preferences, options)).await,

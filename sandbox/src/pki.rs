@@ -23,6 +23,7 @@ use std::{
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub certificate_pem: String,
+    pub key_pem: String,
 }
 
 /// A certificate and its key.
@@ -48,7 +49,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), certificate_pem })
+        let key_pem = key.serialize_pem();
+        Ok(Self { issuer: Issuer::new(params, key), certificate_pem, key_pem })
     }
 
     pub fn issue(&self, common_name: &str, names: &[Name<'_>]) -> anyhow::Result<Identity> {
@@ -120,6 +122,9 @@ impl Pki {
         };
         pki.write("service-ca.crt", &pki.service.certificate_pem)?;
         pki.write("clients-ca.crt", &pki.clients.certificate_pem)?;
+        // For whoever tries out how certificates are renewed, as docs/operating.md says.
+        pki.write("service-ca.key", &pki.service.key_pem)?;
+        pki.write("clients-ca.key", &pki.clients.key_pem)?;
         let both = format!("{}{}", pki.service.certificate_pem, pki.clients.certificate_pem);
         pki.write("mesh-ca.crt", &both)?;
         // `edge`, `control` and `client-app` are names of docker-compose.yml.

@@ -114,7 +114,7 @@ impl Stack {
             .unwrap_or_else(|| format!("https://{}", ports.addresses.public));
         let signing_secret = secrets::signing_secret();
         let (nango, remote, profile_key) =
-            start_nango(choices.nango, &public_url, &pki, choices.is_kind).await?;
+            start_nango(choices.nango.clone(), &public_url, &pki, &choices).await?;
         let client_app = match choices.client_api_url {
             Some(_) => None,
             None => Some(ClientApp::start(&pki, &signing_secret)?),
@@ -254,21 +254,22 @@ async fn start_nango(
     chosen: Option<RemoteNango>,
     public_url: &str,
     pki: &Pki,
-    is_kind: bool,
+    choices: &Choices,
 ) -> anyhow::Result<(Option<StandIn>, RemoteNango, Option<String>)> {
     if let Some(remote) = chosen {
         return Ok((None, remote, None));
     }
     let [secret_key, profile_key, webhook_secret] = [(); 3].map(|()| secrets::nango_key());
+    let integrations = choices.integrations.iter().map(|(_, integration)| integration.clone());
     let settings = nango_stand_in::Settings {
         secret_key: secret_key.clone(),
         profile_key: profile_key.clone(),
         signing_keys: KeyRing::parse(webhook_secret.as_bytes())?,
         callback_url: format!("{public_url}/oauth/callback"),
-        integrations: vec![INTEGRATION.to_owned()],
+        integrations: integrations.chain([INTEGRATION.to_owned()]).collect(),
         trusted_ca: Some(pki.service.certificate_pem.clone().into_bytes()),
         enforces_cookie: false,
-        manners: if is_kind { Manners::KIND } else { Manners::REAL },
+        manners: if choices.is_kind { Manners::KIND } else { Manners::REAL },
     };
     let nango = StandIn::start(settings, 0).await.context("cannot start the stand-in Nango")?;
     nango.send_webhooks_to(format!("{public_url}/webhooks/nango"));

@@ -142,6 +142,59 @@ fn every_file_that_a_document_names_is_there() {
     assert!(named > 40, "documents name hardly a file");
 }
 
+/// The operations in the first column of the table of `docs/api.md`, with nothing inside the braces of a path.
+fn calls(page: &str) -> BTreeSet<(String, String)> {
+    let mut calls = BTreeSet::new();
+    for row in page.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let cell = row.split(" | ").next().unwrap();
+        // `GET`, `PUT`, `DELETE /path`: methods without a path are of the next one.
+        let mut methods = Vec::new();
+        for code in quoted(cell) {
+            let (method, path) = code.split_once(' ').unwrap_or((code, ""));
+            if !["GET", "PUT", "POST", "DELETE", "PATCH"].contains(&method) {
+                continue;
+            }
+            methods.push(method.to_owned());
+            if !path.is_empty() {
+                let path = path.replace('…', "/tenants/{}/connections");
+                let path = without_names(&path);
+                calls.extend(methods.drain(..).map(|method| (method, path.clone())));
+            }
+        }
+        assert!(methods.is_empty(), "methods without a path: {row}");
+    }
+    calls
+}
+
+/// A path whose parameters have no names.
+fn without_names(path: &str) -> String {
+    let segments = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[test]
+fn the_page_of_the_api_has_every_operation_and_no_other() {
+    let root = workspace::root();
+    let document: serde_json::Value =
+        serde_json::from_str(&text(&root.join("control/openapi.json"))).unwrap();
+    let mut operations = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            operations.insert((method.to_uppercase(), without_names(path)));
+        }
+    }
+    assert!(operations.len() > 10, "the document lost its operations");
+    assert_eq!(calls(&text(&root.join("docs/api.md"))), operations);
+    let page = "| `GET`, `PUT /a/{x}/b` | c |\n| `POST …/{y}/z` `{sub}` | `GET /not/this` |\n";
+    let call = |method: &str, path: &str| (method.to_owned(), path.to_owned());
+    let expected = [
+        call("GET", "/a/{}/b"),
+        call("PUT", "/a/{}/b"),
+        call("POST", "/tenants/{}/connections/{}/z"),
+    ];
+    assert_eq!(calls(page), BTreeSet::from(expected));
+}
+
 #[test]
 fn every_link_within_the_documents_leads_somewhere() {
     for document in documents() {

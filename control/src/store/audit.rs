@@ -127,11 +127,7 @@ impl Store {
 }
 
 /// Whether the trail has what a place was told behind; nothing of the trail ever goes.
-async fn is_of_trail(
-    tx: &mut Transaction<'static, Postgres>,
-    tenant: &TenantId,
-    place: Place,
-) -> Result<bool, StoreError> {
+async fn is_of_trail(tx: &mut Tx, tenant: &TenantId, place: Place) -> Result<bool, StoreError> {
     if place.position == Place::START.position {
         return Ok(true);
     }

@@ -1,6 +1,6 @@
 //! A tenant's feed, a page at a time.
 
-use super::{As, Store, StoreError};
+use super::{As, Store, StoreError, tx::Tx};
 use crate::domain::{
     feed::{Feed, Lost, Pull},
     notification::EventType,
@@ -8,7 +8,7 @@ use crate::domain::{
 };
 use contract::id::TenantId;
 use serde_json::value::RawValue;
-use sqlx::{FromRow, Postgres, Transaction};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 /// Events in the order of their positions.
@@ -92,7 +92,7 @@ impl Store {
 
 /// What stands at a position, or stood there when the feed let go of it last.
 async fn mark(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     tenant: &TenantId,
     head: Option<&Head>,
     position: i64,

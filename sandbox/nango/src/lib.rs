@@ -53,6 +53,7 @@ pub struct Settings {
     pub secret_key: String,
     /// A second key, for the proxy alone.
     pub profile_key: String,
+    /// What webhooks are signed with at first.
     pub signing_keys: KeyRing,
     /// The environment's callback URL.
     pub callback_url: String,
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     weather: Mutex<Option<Weather>>,
     excess: Mutex<Excess>,
     webhook_url: Mutex<Option<String>>,
+    signing_keys: Mutex<KeyRing>,
     api_calls: AtomicUsize,
 }
 
@@ -133,6 +135,7 @@ impl StandIn {
         let address = (Ipv4Addr::LOCALHOST, listener.local_addr()?.port()).into();
         let http = webhooks::client(settings.trusted_ca.as_deref()).map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
+            signing_keys: Mutex::new(settings.signing_keys.clone()),
             settings,
             address,
             provider: provider.address(),
@@ -255,6 +258,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/oauth/callback", get(oauth::callback))
         .route("/connections", get(connections::list))
         .route("/connections/{id}", get(connections::get).delete(connections::delete))
+        .route("/environment/webhook-signing-key/rotate", post(webhooks::rotate))
         .route("/proxy/{*path}", any(proxy::handler))
         .with_state(shared)
 }

@@ -1,13 +1,18 @@
 //! Webhooks as Nango sends them: signed, without id or time, and tried again only after 5xx.
 
 use crate::{
-    Shared, WEBHOOK_TIMEOUT, lock,
+    Shared, WEBHOOK_TIMEOUT,
+    access::Access,
+    answer::{self, Answer},
+    lock,
     vault::{Kept, Pending},
 };
-use contract::signature;
+use axum::{extract::State, http::HeaderMap};
+use contract::{keys::KeyRing, signature};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
+use uuid::Builder;
 
 /// How badly webhooks are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +38,26 @@ impl Manners {
 
     /// Each webhook once, at once.
     pub const KIND: Self = Self { repeats: 0.0, delays: Duration::ZERO, ..Self::REAL };
+}
+
+/// Makes a new signing key and tells it, to a key with a scope that ours need not have: it is an operator who
+/// asks. The real one signs with either for up to five minutes; here the new one signs at once.
+pub(crate) async fn rotate(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
+    let access = shared.access(&headers).await;
+    let may = access
+        .and_then(|access| access.needs(Access::Main, "environment:webhook_signing_key:rotate"));
+    if let Err(refusal) = may {
+        return refusal;
+    }
+    let key = Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+    match KeyRing::parse(key.as_bytes()) {
+        Ok(keys) => *lock(&shared.signing_keys) = keys,
+        Err(error) => {
+            tracing::error!(%error, "the stand-in Nango made a key that it cannot read");
+            return answer::unavailable();
+        }
+    }
+    answer::ok(&json!({"data": {"webhook_signing_key": key}}))
 }
 
 pub(crate) fn client(trusted_ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
@@ -102,14 +127,14 @@ async fn deliver(shared: &Shared, body: String) {
 }
 
 async fn try_once(shared: &Shared, url: &str, body: &str) -> Result<u16, reqwest::Error> {
-    let keys = &shared.settings.signing_keys;
+    let keys = lock(&shared.signing_keys).clone();
     let legacy = Sha256::new().chain_update(keys.signing().secret.expose()).chain_update(body);
     let answer = shared
         .http
         .post(url)
         .header("content-type", "application/json")
         .header("x-nango-signature", hex::encode(legacy.finalize()))
-        .header("x-nango-hmac-sha256", signature::sign(keys, body.as_bytes()))
+        .header("x-nango-hmac-sha256", signature::sign(&keys, body.as_bytes()))
         .header("user-agent", "nango/0.71.4 (stand-in)")
         .body(body.to_owned())
         .send()

@@ -17,21 +17,19 @@ fn folder() -> PathBuf {
     workspace::sandbox_folder().join("earlier").join(RELEASE)
 }
 
-/// Finds or builds it; nothing, where the history does not reach back so far, as in an archive of the sources.
+/// Finds or builds it. Where the history does not reach back so far, as in an archive of the sources or a shallow
+/// clone, this is an error: an upgrade that nobody tried must not look like one that works.
 ///
 /// It shares the folder of builds, and with it what both are made of. That puts it where today's control would
 /// be, so that today's must be built, or looked for, after this.
-pub async fn control() -> anyhow::Result<Option<PathBuf>> {
+pub async fn control() -> anyhow::Result<PathBuf> {
     let kept = folder().join("control");
     if kept.exists() {
-        return Ok(Some(kept));
+        return Ok(kept);
     }
     let sources = folder().join("sources");
     fs::create_dir_all(&sources)?;
-    if !unpack(&sources).await? {
-        say::doing("the history has no earlier release: its upgrade cannot be tried");
-        return Ok(None);
-    }
+    unpack(&workspace::root(), &sources).await?;
     say::doing("building the control of an earlier release");
     let mut build = cargo::command();
     build
@@ -45,24 +43,45 @@ pub async fn control() -> anyhow::Result<Option<PathBuf>> {
     fs::copy(built, &copy)?;
     fs::rename(&copy, &kept)?;
     cargo::build_control().await?;
-    Ok(Some(kept))
+    Ok(kept)
 }
 
-/// The release's sources; `false`, where there is no such commit.
-async fn unpack(into: &Path) -> anyhow::Result<bool> {
+/// The release's sources.
+async fn unpack(clone: &Path, into: &Path) -> anyhow::Result<()> {
     let archive = into.with_extension("tar");
     let git = Command::new("git")
         .arg("-C")
-        .arg(workspace::root())
+        .arg(clone)
         .args(["archive", "--format=tar", "-o"])
         .arg(&archive)
         .arg(RELEASE)
         .output()
-        .await;
-    if !git.is_ok_and(|git| git.status.success()) {
-        return Ok(false);
-    }
+        .await
+        .context("cannot run git")?;
+    let said = String::from_utf8_lossy(&git.stderr);
+    ensure!(
+        git.status.success(),
+        "this clone has no commit {RELEASE}, from which an upgrade is tried ({}); a shallow one gets it by \
+         `git fetch --unshallow`",
+        said.trim()
+    );
     let tar = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(into).status().await;
     ensure!(tar.context("cannot run tar")?.success(), "the earlier release cannot be unpacked");
-    Ok(true)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clone_without_the_release_is_refused_and_says_how_to_get_it() {
+        let clone = tempfile::tempdir().unwrap();
+        let mut init = Command::new("git");
+        init.arg("-C").arg(clone.path()).args(["init", "--quiet"]);
+        assert!(init.status().await.unwrap().success());
+        let refused = unpack(clone.path(), &clone.path().join("sources")).await.unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains(RELEASE) && refused.contains("--unshallow"), "{refused}");
+    }
 }

