@@ -9,6 +9,7 @@
 )]
 
 mod compose;
+mod context;
 mod edge;
 mod images;
 mod manifests;
