@@ -11,6 +11,7 @@
 mod compose;
 mod context;
 mod edge;
+mod grafana;
 mod images;
 mod manifests;
 mod parts;
