@@ -9,6 +9,18 @@ use sandbox::workspace;
 use serde_json::{Map, Value};
 use std::fs;
 
+/// What Envoy Gateway labels the pods of our Gateway with (`internal/infrastructure/kubernetes/proxy/resource.go` and
+/// `internal/gatewayapi/translator.go` of v1.9.0). Its Deployment selects the pods by these, and labels of the
+/// Gateway would replace them on the pods.
+const ENVOY_GATEWAYS: [(&str, &str); 6] = [
+    ("app.kubernetes.io/name", "envoy"),
+    ("app.kubernetes.io/component", "proxy"),
+    ("app.kubernetes.io/managed-by", "envoy-gateway"),
+    ("gateway.networking.k8s.io/gateway-name", "edge"),
+    ("gateway.envoyproxy.io/owning-gateway-name", "edge"),
+    ("gateway.envoyproxy.io/owning-gateway-namespace", "connections"),
+];
+
 /// An installation, with a word for what is wrong in it.
 struct Installed {
     at: &'static str,
@@ -41,21 +53,25 @@ impl Installed {
         self.of("Deployment").chain(self.of("Job"))
     }
 
-    /// The labels of pods, and of those that a gateway's controller makes.
-    fn pods(&self) -> Vec<&Map<String, Value>> {
-        let made =
-            self.of("Gateway").filter_map(|it| it["spec"]["infrastructure"]["labels"].as_object());
+    /// The labels of pods, and of those that Envoy Gateway makes.
+    fn pods(&self) -> Vec<Map<String, Value>> {
+        let made = self.of("Gateway").filter(|it| it["spec"]["gatewayClassName"] == "eg");
+        let made = made.map(|it| {
+            let added = it["spec"]["infrastructure"]["labels"].as_object().cloned();
+            let own = ENVOY_GATEWAYS.map(|(key, value)| (key.to_owned(), Value::from(value)));
+            own.into_iter().chain(added.unwrap_or_default()).collect()
+        });
         let templates = self.workloads();
         let labels =
             templates.map(|it| it["spec"]["template"]["metadata"]["labels"].as_object().unwrap());
-        labels.chain(made).collect()
+        labels.cloned().chain(made).collect()
     }
 
     #[track_caller]
     fn selects(&self, what: &str, selector: &Value) {
         let wanted =
             selector.as_object().unwrap_or_else(|| panic!("{}: {what} selects nothing", self.at));
-        let matches = |labels: &&Map<String, Value>| {
+        let matches = |labels: &Map<String, Value>| {
             wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
         };
         assert!(self.pods().iter().any(matches), "{}: {what} selects no pod: {selector}", self.at);
@@ -166,6 +182,25 @@ async fn every_selector_selects_and_every_port_is_open() {
             installed.get("Deployment", &scaler["spec"]["scaleTargetRef"]["name"]);
         }
     }
+}
+
+#[tokio::test]
+async fn no_label_of_a_gateway_replaces_one_that_its_pods_are_selected_by() {
+    let mut seen = 0;
+    for installed in Installed::all().await {
+        for gateway in
+            installed.of("Gateway").filter(|it| it["spec"].get("gatewayClassName").is_some())
+        {
+            seen += 1;
+            for label in
+                gateway["spec"]["infrastructure"]["labels"].as_object().into_iter().flatten()
+            {
+                let is_taken = ENVOY_GATEWAYS.iter().any(|(key, _)| key == label.0);
+                assert!(!is_taken, "{}: {label:?} is Envoy Gateway's own", installed.at);
+            }
+        }
+    }
+    assert_eq!(seen, 2, "Envoy Gateway's and the waypoint");
 }
 
 #[tokio::test]
