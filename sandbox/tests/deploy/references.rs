@@ -67,6 +67,19 @@ impl Installed {
         labels.cloned().chain(made).collect()
     }
 
+    /// What the roles of an account let it do with a resource.
+    fn verbs(&self, account: &Value, resource: &str) -> Vec<&str> {
+        let is_bound = |it: &&Value| {
+            list(&it["subjects"])
+                .any(|subject| subject["kind"] == "ServiceAccount" && &subject["name"] == account)
+        };
+        let bound = self.of("RoleBinding").filter(is_bound);
+        let roles = bound.map(|it| self.get("Role", &it["roleRef"]["name"]));
+        let rules = roles.flat_map(|role| list(&role["rules"]));
+        let rules = rules.filter(|rule| list(&rule["resources"]).any(|it| it == resource));
+        rules.flat_map(|rule| list(&rule["verbs"])).filter_map(Value::as_str).collect()
+    }
+
     #[track_caller]
     fn selects(&self, what: &str, selector: &Value) {
         let wanted =
@@ -237,6 +250,35 @@ async fn secrets_are_named_and_never_written_down() {
         }
     }
     assert!(seen > 20, "only {seen} references were seen");
+}
+
+/// istiod hands a certificate out to an account that may list secrets itself, and to no other.
+#[tokio::test]
+async fn who_serves_a_certificate_by_name_may_read_secrets() {
+    let mut seen = 0;
+    for installed in Installed::all().await {
+        for gateway in installed.of("Gateway") {
+            if all(gateway, "credentialName").is_empty() {
+                continue;
+            }
+            let selector = gateway["spec"]["selector"].as_object().unwrap();
+            let pods = installed.of("Deployment").map(|it| &it["spec"]["template"]);
+            let is_served = |pod: &&Value| {
+                selector
+                    .iter()
+                    .all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value))
+            };
+            for pod in pods.filter(is_served) {
+                let account = &pod["spec"]["serviceAccountName"];
+                let allowed = installed.verbs(account, "secrets");
+                assert_eq!(allowed, ["get", "list", "watch"], "{} may read secrets", account);
+                seen += 1;
+            }
+        }
+        // Who serves none has no business with them.
+        assert!(installed.verbs(&Value::from("control"), "secrets").is_empty());
+    }
+    assert_eq!(seen, 2, "Istio's two gateways");
 }
 
 #[tokio::test]
