@@ -171,7 +171,16 @@ async fn istios_gateway_verifies_holds_and_grants() {
         let manager = merged["patch"]["value"]["typed_config"].clone();
         Listener { name, manager, filters: filters.collect() }
     };
-    let world = World::start(&[of("clients", 8443), of("public", 8444)], &[]).await;
+    let listeners = [of("clients", 8443), of("public", 8444)];
+    let pod = objects.iter().find(|it| kind(it) == "Deployment" && name(it) == "edge").unwrap();
+    let environment: Vec<(&str, String)> =
+        ["CONNECTIONS_ASSERTION_KEYS", "CONNECTIONS_WEBHOOK_KEYS"]
+            .map(|key| (key, KEYS.to_owned()))
+            .into();
+    for (key, _) in &environment {
+        assert!(pod.to_string().contains(key), "the gateway's pods have no {key}");
+    }
+    let world = World::start(&listeners, &environment).await;
     world.serves_clients(sandbox::pki::APP).await;
     world.serves_strangers().await;
     world.envoy.stop().await.unwrap();

@@ -14,6 +14,7 @@ mod edge;
 mod grafana;
 mod images;
 mod manifests;
+mod mesh;
 mod parts;
 mod references;
 mod schema;

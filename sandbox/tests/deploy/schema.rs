@@ -2,7 +2,7 @@
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// The schema of compose files.
 pub(crate) fn of_compose() -> Validator {
@@ -12,6 +12,12 @@ pub(crate) fn of_compose() -> Validator {
 fn file(name: &str) -> Value {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/schemas");
     serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+}
+
+/// The names of the extensions that the proxy of an Istio release is built with.
+pub(crate) fn extensions_of_istio(release: &str) -> BTreeSet<String> {
+    let list = file("istio-proxy.json")["releases"][release]["extensions"].clone();
+    serde_json::from_value(list).unwrap()
 }
 
 /// The schema of a kind such as `apps/v1/Deployment`, if there is one here.

@@ -1,0 +1,84 @@
+//! What Istio's own proxy is built with: it leaves out extensions that Envoy's own image has, and refuses a
+//! listener that names one of them.
+
+use crate::{
+    manifests::{kind, rendered},
+    schema,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions.";
+
+/// The name that an extension is registered by, from the type of its configuration:
+/// `envoy.extensions.filters.http.wasm.v3.Wasm` is `envoy.filters.http.wasm`.
+fn registered(of: &str) -> Option<String> {
+    let (package, _message) = of.strip_prefix(EXTENSIONS)?.rsplit_once('.')?;
+    let (name, _version) = package.rsplit_once('.')?;
+    Some(format!("envoy.{name}"))
+}
+
+/// Every extension that a patch or a plugin names, at any depth.
+fn named(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                if let Some(text) = value.as_str() {
+                    match field.as_str() {
+                        "@type" => found.extend(registered(text)),
+                        "runtime" => drop(found.insert(text.to_owned())),
+                        _ => {}
+                    }
+                }
+                named(value, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| named(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn istios_proxy_has_every_extension_that_is_named_to_it() {
+    let mut wanted = BTreeSet::new();
+    for installation in ["istio/gateway", "istio/waypoint"] {
+        for object in rendered(installation).await {
+            match kind(&object) {
+                "EnvoyFilter" => named(&object, &mut wanted),
+                // What istiod makes of it.
+                "WasmPlugin" => wanted.extend(["envoy.filters.http.wasm".to_owned()]),
+                _ => {}
+            }
+        }
+    }
+    for known in
+        ["envoy.filters.http.wasm", "envoy.wasm.runtime.v8", "envoy.filters.http.set_filter_state"]
+    {
+        assert!(wanted.contains(known), "{known} is not among {wanted:?}");
+    }
+    for release in ["1.30", "1.31"] {
+        let has = schema::extensions_of_istio(release);
+        let missing: Vec<_> = wanted.iter().filter(|name| !has.contains(*name)).collect();
+        assert!(missing.is_empty(), "Istio {release} has no {missing:?}");
+        // Envoy's own image has it, and envoy.yaml uses it: what this test is for.
+        assert!(has.len() > 100 && !has.contains("envoy.formatter.generic_secret"));
+    }
+}
+
+#[test]
+fn an_extension_is_known_by_its_type() {
+    let type_of = |rest: &str| format!("type.googleapis.com/{rest}");
+    for (of, expected) in [
+        (
+            "envoy.extensions.formatter.generic_secret.v3.GenericSecret",
+            Some("envoy.formatter.generic_secret"),
+        ),
+        (
+            "envoy.extensions.filters.http.set_filter_state.v3.Config",
+            Some("envoy.filters.http.set_filter_state"),
+        ),
+        ("google.protobuf.StringValue", None),
+    ] {
+        assert_eq!(registered(&type_of(of)).as_deref(), expected, "{of}");
+    }
+}
