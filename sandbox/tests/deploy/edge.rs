@@ -10,13 +10,11 @@ use sandbox::{
     envoy::{Addresses, EdgeSecrets, Envoy, configuration},
     pki::{Identity, Name, Pki},
     ports,
-    process::Process,
     tools::Tools,
 };
 use serde_json::{Value, json};
 use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
@@ -39,11 +37,11 @@ struct World {
     _folder: TempDir,
 }
 
-fn address(port: u16) -> std::net::SocketAddr {
+pub(crate) fn address(port: u16) -> std::net::SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
+pub(crate) async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
     let tools = Tools::for_tests().await.unwrap();
     let pki = Pki::create(&folder.join("pki")).unwrap();
     let [clients, public, admin, control] = ports::free().unwrap().map(address);
@@ -263,44 +261,6 @@ async fn envoy_gateways_listeners_verify_hold_and_grant() {
     world.serves_clients("spiffe://acme.example/app").await;
     world.serves_strangers().await;
     world.envoy.stop().await.unwrap();
-}
-
-/// The deployment's own files, and what it adds to them on the command line.
-#[tokio::test]
-async fn kubernetes_runs_the_one_configuration_and_its_probes_show_no_more() {
-    let objects = rendered("kubernetes/overlays/example").await;
-    let edge = objects.iter().find(|it| {
-        kind(it) == "ConfigMap"
-            && name(it).starts_with("edge-")
-            && it["data"].get("envoy.yaml").is_some()
-    });
-    let data = &edge.unwrap()["data"];
-    let one = fs::read_to_string(sandbox::workspace::envoy_folder().join("envoy.yaml")).unwrap();
-    assert_eq!(data["envoy.yaml"], json!(one));
-    let folder = tempfile::tempdir().unwrap();
-    let (tools, _pki, addresses) = prepare(folder.path()).await;
-    let [probes] = ports::free().unwrap();
-    let added = data["probes.yaml"].as_str().unwrap();
-    let added = added
-        .replace("9902", &probes.to_string())
-        .replace("9901", &addresses.admin.port().to_string());
-    let mut command = Command::new(&tools.envoy);
-    command.arg("-c").arg(folder.path().join("envoy/envoy.json")).args(["--config-yaml", &added]);
-    command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
-    let mut envoy = Process::start("Envoy", command, &folder.path().join("envoy.log")).unwrap();
-    let at = |path: &str| format!("http://{}{path}", address(probes));
-    envoy.wait_until_well(&at("/livez"), Duration::from_secs(30)).await.unwrap();
-    let http = Client::new();
-    let metrics = http.get(at("/stats/prometheus")).send().await.unwrap();
-    assert!(metrics.text().await.unwrap().contains("envoy_server_live"));
-    for path in ["/quitquitquit", "/config_dump", "/healthcheck/fail", "/", "/ready", "/stats"] {
-        for method in [Method::GET, Method::POST] {
-            let answer = http.request(method, at(path)).send().await.unwrap();
-            assert_eq!(answer.status(), 404, "{path}");
-        }
-    }
-    assert_eq!(http.post(at("/stats/prometheus")).send().await.unwrap().status(), 404);
-    envoy.stop().await.unwrap();
 }
 
 /// The access log of a mesh is the edge's own.

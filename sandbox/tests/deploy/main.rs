@@ -16,6 +16,7 @@ mod images;
 mod manifests;
 mod mesh;
 mod parts;
+mod probes;
 mod references;
 mod schema;
 mod settings;
