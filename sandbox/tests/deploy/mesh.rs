@@ -2,10 +2,10 @@
 //! listener that names one of them.
 
 use crate::{
-    manifests::{kind, rendered},
+    manifests::{kind, name, rendered},
     schema,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions.";
@@ -62,6 +62,27 @@ async fn istios_proxy_has_every_extension_that_is_named_to_it() {
         assert!(missing.is_empty(), "Istio {release} has no {missing:?}");
         // Envoy's own image has it, and envoy.yaml uses it: what this test is for.
         assert!(has.len() > 100 && !has.contains("envoy.formatter.generic_secret"));
+    }
+}
+
+/// `HostProbeSNATIP` and its sister in `cni/pkg/config` of Istio 1.31: whence ambient pods see their kubelet.
+const PROBED_FROM: [&str; 2] = ["169.254.7.127/32", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128"];
+
+#[tokio::test]
+async fn an_ambient_kubelet_reaches_what_it_probes_and_nothing_else() {
+    let objects = rendered("istio/waypoint").await;
+    let of = |wanted: &str| {
+        objects.iter().find(|it| kind(it) == wanted && name(it) == "control").unwrap()
+    };
+    let container = &of("Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let probed = &container["livenessProbe"]["httpGet"]["port"];
+    assert_eq!(probed, &container["readinessProbe"]["httpGet"]["port"]);
+    let rules = of("NetworkPolicy")["spec"]["ingress"].as_array().unwrap();
+    for address in PROBED_FROM {
+        let is_it = |rule: &&Value| rule["from"].to_string().contains(&format!("\"{address}\""));
+        let rules: Vec<_> = rules.iter().filter(is_it).collect();
+        let [rule] = rules.as_slice() else { panic!("{address} is let in by {rules:?}") };
+        assert_eq!(rule["ports"], json!([{ "port": probed }]));
     }
 }
 
