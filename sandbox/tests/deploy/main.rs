@@ -19,4 +19,5 @@ mod parts;
 mod probes;
 mod references;
 mod schema;
+mod scraped;
 mod settings;

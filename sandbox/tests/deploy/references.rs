@@ -362,13 +362,3 @@ async fn the_mesh_routes_to_what_is_there_and_trusts_who_is_there() {
 fn all_of<'a>(installed: &'a Installed, of: &'a str, wanted: &str) -> Vec<&'a Value> {
     installed.of(of).flat_map(|object| all(object, wanted)).collect()
 }
-
-/// The autoscaler's metric is one that control measures; the engineer of metrics and this file agreed on it.
-#[tokio::test]
-async fn control_is_scaled_by_the_age_of_its_backlog() {
-    for installed in Installed::all().await {
-        let scaler = installed.get("HorizontalPodAutoscaler", &Value::from("control"));
-        let metric = &scaler["spec"]["metrics"][0]["external"]["metric"]["name"];
-        assert_eq!(metric, "connections_backlog_age_seconds");
-    }
-}
