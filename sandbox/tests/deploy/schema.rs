@@ -22,7 +22,7 @@ pub(crate) fn extensions_of_istio(release: &str) -> BTreeSet<String> {
 
 /// The schema of a kind such as `apps/v1/Deployment`, if there is one here.
 pub(crate) fn of_kind(kind: &str) -> Option<Validator> {
-    let files = ["kubernetes.json", "istio.json", "gateway-api.json"];
+    let files = ["kubernetes.json", "istio.json", "gateway-api.json", "envoy-gateway.json"];
     let mut schema = files.iter().find_map(|name| file(name)["kinds"].get(kind).cloned())?;
     // What every object has, and definitions of custom resources leave out.
     for common in ["apiVersion", "kind", "metadata"] {
