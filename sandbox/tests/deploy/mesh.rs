@@ -86,6 +86,36 @@ async fn an_ambient_kubelet_reaches_what_it_probes_and_nothing_else() {
     }
 }
 
+/// Merging `false` into Istio's `true` leaves `true`: what is to be off is off in the mesh's own settings.
+#[tokio::test]
+async fn paths_come_as_they_are_by_the_meshs_settings_and_by_no_patch() {
+    let file = sandbox::workspace::envoy_folder().join("istio/mesh-config.yaml");
+    let mesh: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(mesh["meshConfig"]["pathNormalization"]["normalization"], "NONE");
+    let objects = rendered("istio/gateway").await;
+    let filter = objects.iter().find(|it| kind(it) == "EnvoyFilter").unwrap();
+    for patch in filter["spec"]["configPatches"].as_array().unwrap() {
+        let merged = patch["patch"]["value"]["typed_config"].as_object();
+        let is_merge = patch["patch"]["operation"] == "MERGE";
+        for (field, value) in merged.into_iter().flatten().filter(|_| is_merge) {
+            assert_ne!(value, &json!(false), "{field} cannot be taken back by a patch");
+        }
+    }
+}
+
+/// A webhook is held whole, by a buffer that its policy does not know of.
+#[tokio::test]
+async fn envoy_gateway_holds_as_much_as_the_policy_takes() {
+    let objects = rendered("gateway").await;
+    let of = |wanted: &str, called: &str| {
+        &objects.iter().find(|it| kind(it) == wanted && name(it) == called).unwrap()["spec"]
+    };
+    let buffer = of("ClientTrafficPolicy", "public")["connection"]["bufferLimit"].as_str().unwrap();
+    let buffer: u64 = buffer.strip_suffix("Ki").unwrap().parse().unwrap();
+    let policy = &of("EnvoyExtensionPolicy", "edge-public")["wasm"][0]["config"]["webhook"];
+    assert!(buffer * 1024 > policy["maxBodyBytes"].as_u64().unwrap(), "{buffer} KiB");
+}
+
 #[test]
 fn an_extension_is_known_by_its_type() {
     let type_of = |rest: &str| format!("type.googleapis.com/{rest}");
