@@ -20,19 +20,19 @@ const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wa
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const FACTS: &str = "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config";
 const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const KEYS: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const KEYS: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a mesh makes of a listener: fields of its manager, and filters before the router.
 #[derive(Debug, Clone)]
-struct Listener {
+pub(crate) struct Listener {
     name: &'static str,
     manager: Value,
     filters: Vec<Value>,
 }
 
 /// A running Envoy with listeners of somebody else's making.
-struct World {
-    envoy: Envoy,
+pub(crate) struct World {
+    pub(crate) envoy: Envoy,
     pki: Pki,
     _folder: TempDir,
 }
@@ -53,10 +53,22 @@ pub(crate) async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
 
 impl World {
     async fn start(listeners: &[Listener], environment: &[(&str, String)]) -> Self {
+        Self::start_with(listeners, environment, None).await
+    }
+
+    /// With what somebody else measures.
+    pub(crate) async fn start_with(
+        listeners: &[Listener],
+        environment: &[(&str, String)],
+        stats: Option<Value>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (tools, pki, addresses) = prepare(folder.path()).await;
         let envoys = folder.path().join("envoy");
         configuration::adjust(&envoys, |document| {
+            if let Some(stats) = stats {
+                document["stats_config"] = stats;
+            }
             for listener in listeners {
                 let found = configuration::listener(document, listener.name)?;
                 *configuration::manager(found)? = listener.made(&envoys);
@@ -94,7 +106,7 @@ impl World {
         (status, document["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    async fn serves_clients(&self, granted: &str) {
+    pub(crate) async fn serves_clients(&self, granted: &str) {
         let (app, stranger) = (self.client(granted), self.client("spiffe://acme.example/stranger"));
         let (own, other) = ("/tenants/acme/connections", "/tenants/rival/connections");
         let passed = (503, String::new());
@@ -107,7 +119,7 @@ impl World {
         assert_eq!(self.ask(&stranger, "clients", (Method::GET, own)).await, denied);
     }
 
-    async fn serves_strangers(&self) {
+    pub(crate) async fn serves_strangers(&self) {
         let nobody = client_as(&self.pki, None).unwrap();
         let ask = |method, path| self.ask(&nobody, "public", (method, path));
         assert_eq!(ask(Method::GET, "/health").await, (503, String::new()));
@@ -125,7 +137,7 @@ impl Listener {
         let mut manager = self.manager.clone();
         let fields = manager.as_object_mut().unwrap();
         fields.insert("@type".to_owned(), json!(MANAGER));
-        fields.insert("stat_prefix".to_owned(), json!(self.name));
+        fields.entry("stat_prefix").or_insert(json!(self.name));
         let filters: Vec<Value> = self.filters.iter().cloned().chain([router]).collect();
         fields.insert("http_filters".to_owned(), json!(filters));
         let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "control"}});
@@ -141,9 +153,8 @@ fn local_code() -> Value {
     json!({"local": {"filename": "/etc/envoy/filter/connections_filter.wasm"}})
 }
 
-#[tokio::test]
-async fn istios_gateway_verifies_holds_and_grants() {
-    let objects = rendered("istio/gateway").await;
+/// Both listeners of the gateway, as istiod puts the patches of `filter.yaml` into them.
+pub(crate) fn istios_listeners(objects: &[Value]) -> Vec<Listener> {
     let filter = objects.iter().find(|it| kind(it) == "EnvoyFilter").unwrap();
     let patches = filter["spec"]["configPatches"].as_array().unwrap();
     let extension = |called: &Value| {
@@ -169,7 +180,13 @@ async fn istios_gateway_verifies_holds_and_grants() {
         let manager = merged["patch"]["value"]["typed_config"].clone();
         Listener { name, manager, filters: filters.collect() }
     };
-    let listeners = [of("clients", 8443), of("public", 8444)];
+    vec![of("clients", 8443), of("public", 8444)]
+}
+
+#[tokio::test]
+async fn istios_gateway_verifies_holds_and_grants() {
+    let objects = rendered("istio/gateway").await;
+    let listeners = istios_listeners(&objects);
     let pod = objects.iter().find(|it| kind(it) == "Deployment" && name(it) == "edge").unwrap();
     let environment: Vec<(&str, String)> =
         ["CONNECTIONS_ASSERTION_KEYS", "CONNECTIONS_WEBHOOK_KEYS"]

@@ -13,6 +13,7 @@ mod context;
 mod edge;
 mod grafana;
 mod images;
+mod labels;
 mod manifests;
 mod mesh;
 mod parts;

@@ -271,7 +271,7 @@ async fn who_serves_a_certificate_by_name_may_read_secrets() {
             for pod in pods.filter(is_served) {
                 let account = &pod["spec"]["serviceAccountName"];
                 let allowed = installed.verbs(account, "secrets");
-                assert_eq!(allowed, ["get", "list", "watch"], "{} may read secrets", account);
+                assert_eq!(allowed, ["get", "list", "watch"], "{account} may read secrets");
                 seen += 1;
             }
         }

@@ -20,6 +20,11 @@ pub(crate) fn extensions_of_istio(release: &str) -> BTreeSet<String> {
     serde_json::from_value(list).unwrap()
 }
 
+/// What Istio's proxy is started with, as far as it is kept here.
+pub(crate) fn bootstrap_of_istio() -> Value {
+    file("istio-bootstrap.json")
+}
+
 /// The schema of a kind such as `apps/v1/Deployment`, if there is one here.
 pub(crate) fn of_kind(kind: &str) -> Option<Validator> {
     let files = ["kubernetes.json", "istio.json", "gateway-api.json", "envoy-gateway.json"];
