@@ -10,40 +10,38 @@ use sandbox::{
     envoy::{Addresses, EdgeSecrets, Envoy, configuration},
     pki::{Identity, Name, Pki},
     ports,
-    process::Process,
     tools::Tools,
 };
 use serde_json::{Value, json};
 use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const FACTS: &str = "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config";
 const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const KEYS: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const KEYS: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a mesh makes of a listener: fields of its manager, and filters before the router.
 #[derive(Debug, Clone)]
-struct Listener {
+pub(crate) struct Listener {
     name: &'static str,
     manager: Value,
     filters: Vec<Value>,
 }
 
 /// A running Envoy with listeners of somebody else's making.
-struct World {
-    envoy: Envoy,
+pub(crate) struct World {
+    pub(crate) envoy: Envoy,
     pki: Pki,
     _folder: TempDir,
 }
 
-fn address(port: u16) -> std::net::SocketAddr {
+pub(crate) fn address(port: u16) -> std::net::SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
+pub(crate) async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
     let tools = Tools::for_tests().await.unwrap();
     let pki = Pki::create(&folder.join("pki")).unwrap();
     let [clients, public, admin, control] = ports::free().unwrap().map(address);
@@ -55,10 +53,22 @@ async fn prepare(folder: &Path) -> (Tools, Pki, Addresses) {
 
 impl World {
     async fn start(listeners: &[Listener], environment: &[(&str, String)]) -> Self {
+        Self::start_with(listeners, environment, None).await
+    }
+
+    /// With what somebody else measures.
+    pub(crate) async fn start_with(
+        listeners: &[Listener],
+        environment: &[(&str, String)],
+        stats: Option<Value>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (tools, pki, addresses) = prepare(folder.path()).await;
         let envoys = folder.path().join("envoy");
         configuration::adjust(&envoys, |document| {
+            if let Some(stats) = stats {
+                document["stats_config"] = stats;
+            }
             for listener in listeners {
                 let found = configuration::listener(document, listener.name)?;
                 *configuration::manager(found)? = listener.made(&envoys);
@@ -96,7 +106,7 @@ impl World {
         (status, document["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    async fn serves_clients(&self, granted: &str) {
+    pub(crate) async fn serves_clients(&self, granted: &str) {
         let (app, stranger) = (self.client(granted), self.client("spiffe://acme.example/stranger"));
         let (own, other) = ("/tenants/acme/connections", "/tenants/rival/connections");
         let passed = (503, String::new());
@@ -109,7 +119,7 @@ impl World {
         assert_eq!(self.ask(&stranger, "clients", (Method::GET, own)).await, denied);
     }
 
-    async fn serves_strangers(&self) {
+    pub(crate) async fn serves_strangers(&self) {
         let nobody = client_as(&self.pki, None).unwrap();
         let ask = |method, path| self.ask(&nobody, "public", (method, path));
         assert_eq!(ask(Method::GET, "/health").await, (503, String::new()));
@@ -127,7 +137,7 @@ impl Listener {
         let mut manager = self.manager.clone();
         let fields = manager.as_object_mut().unwrap();
         fields.insert("@type".to_owned(), json!(MANAGER));
-        fields.insert("stat_prefix".to_owned(), json!(self.name));
+        fields.entry("stat_prefix").or_insert(json!(self.name));
         let filters: Vec<Value> = self.filters.iter().cloned().chain([router]).collect();
         fields.insert("http_filters".to_owned(), json!(filters));
         let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "control"}});
@@ -143,9 +153,8 @@ fn local_code() -> Value {
     json!({"local": {"filename": "/etc/envoy/filter/connections_filter.wasm"}})
 }
 
-#[tokio::test]
-async fn istios_gateway_verifies_holds_and_grants() {
-    let objects = rendered("istio/gateway").await;
+/// Both listeners of the gateway, as istiod puts the patches of `filter.yaml` into them.
+pub(crate) fn istios_listeners(objects: &[Value]) -> Vec<Listener> {
     let filter = objects.iter().find(|it| kind(it) == "EnvoyFilter").unwrap();
     let patches = filter["spec"]["configPatches"].as_array().unwrap();
     let extension = |called: &Value| {
@@ -171,7 +180,22 @@ async fn istios_gateway_verifies_holds_and_grants() {
         let manager = merged["patch"]["value"]["typed_config"].clone();
         Listener { name, manager, filters: filters.collect() }
     };
-    let world = World::start(&[of("clients", 8443), of("public", 8444)], &[]).await;
+    vec![of("clients", 8443), of("public", 8444)]
+}
+
+#[tokio::test]
+async fn istios_gateway_verifies_holds_and_grants() {
+    let objects = rendered("istio/gateway").await;
+    let listeners = istios_listeners(&objects);
+    let pod = objects.iter().find(|it| kind(it) == "Deployment" && name(it) == "edge").unwrap();
+    let environment: Vec<(&str, String)> =
+        ["CONNECTIONS_ASSERTION_KEYS", "CONNECTIONS_WEBHOOK_KEYS"]
+            .map(|key| (key, KEYS.to_owned()))
+            .into();
+    for (key, _) in &environment {
+        assert!(pod.to_string().contains(key), "the gateway's pods have no {key}");
+    }
+    let world = World::start(&listeners, &environment).await;
     world.serves_clients(sandbox::pki::APP).await;
     world.serves_strangers().await;
     world.envoy.stop().await.unwrap();
@@ -254,44 +278,6 @@ async fn envoy_gateways_listeners_verify_hold_and_grant() {
     world.serves_clients("spiffe://acme.example/app").await;
     world.serves_strangers().await;
     world.envoy.stop().await.unwrap();
-}
-
-/// The deployment's own files, and what it adds to them on the command line.
-#[tokio::test]
-async fn kubernetes_runs_the_one_configuration_and_its_probes_show_no_more() {
-    let objects = rendered("kubernetes/overlays/example").await;
-    let edge = objects.iter().find(|it| {
-        kind(it) == "ConfigMap"
-            && name(it).starts_with("edge-")
-            && it["data"].get("envoy.yaml").is_some()
-    });
-    let data = &edge.unwrap()["data"];
-    let one = fs::read_to_string(sandbox::workspace::envoy_folder().join("envoy.yaml")).unwrap();
-    assert_eq!(data["envoy.yaml"], json!(one));
-    let folder = tempfile::tempdir().unwrap();
-    let (tools, _pki, addresses) = prepare(folder.path()).await;
-    let [probes] = ports::free().unwrap();
-    let added = data["probes.yaml"].as_str().unwrap();
-    let added = added
-        .replace("9902", &probes.to_string())
-        .replace("9901", &addresses.admin.port().to_string());
-    let mut command = Command::new(&tools.envoy);
-    command.arg("-c").arg(folder.path().join("envoy/envoy.json")).args(["--config-yaml", &added]);
-    command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
-    let mut envoy = Process::start("Envoy", command, &folder.path().join("envoy.log")).unwrap();
-    let at = |path: &str| format!("http://{}{path}", address(probes));
-    envoy.wait_until_well(&at("/livez"), Duration::from_secs(30)).await.unwrap();
-    let http = Client::new();
-    let metrics = http.get(at("/stats/prometheus")).send().await.unwrap();
-    assert!(metrics.text().await.unwrap().contains("envoy_server_live"));
-    for path in ["/quitquitquit", "/config_dump", "/healthcheck/fail", "/", "/ready", "/stats"] {
-        for method in [Method::GET, Method::POST] {
-            let answer = http.request(method, at(path)).send().await.unwrap();
-            assert_eq!(answer.status(), 404, "{path}");
-        }
-    }
-    assert_eq!(http.post(at("/stats/prometheus")).send().await.unwrap().status(), 404);
-    envoy.stop().await.unwrap();
 }
 
 /// The access log of a mesh is the edge's own.

@@ -9,10 +9,16 @@
 )]
 
 mod compose;
+mod context;
 mod edge;
+mod grafana;
 mod images;
+mod labels;
 mod manifests;
+mod mesh;
 mod parts;
+mod probes;
 mod references;
 mod schema;
+mod scraped;
 mod settings;

@@ -9,6 +9,18 @@ use sandbox::workspace;
 use serde_json::{Map, Value};
 use std::fs;
 
+/// What Envoy Gateway labels the pods of our Gateway with (`internal/infrastructure/kubernetes/proxy/resource.go` and
+/// `internal/gatewayapi/translator.go` of v1.9.0). Its Deployment selects the pods by these, and labels of the
+/// Gateway would replace them on the pods.
+const ENVOY_GATEWAYS: [(&str, &str); 6] = [
+    ("app.kubernetes.io/name", "envoy"),
+    ("app.kubernetes.io/component", "proxy"),
+    ("app.kubernetes.io/managed-by", "envoy-gateway"),
+    ("gateway.networking.k8s.io/gateway-name", "edge"),
+    ("gateway.envoyproxy.io/owning-gateway-name", "edge"),
+    ("gateway.envoyproxy.io/owning-gateway-namespace", "connections"),
+];
+
 /// An installation, with a word for what is wrong in it.
 struct Installed {
     at: &'static str,
@@ -41,21 +53,38 @@ impl Installed {
         self.of("Deployment").chain(self.of("Job"))
     }
 
-    /// The labels of pods, and of those that a gateway's controller makes.
-    fn pods(&self) -> Vec<&Map<String, Value>> {
-        let made =
-            self.of("Gateway").filter_map(|it| it["spec"]["infrastructure"]["labels"].as_object());
+    /// The labels of pods, and of those that Envoy Gateway makes.
+    fn pods(&self) -> Vec<Map<String, Value>> {
+        let made = self.of("Gateway").filter(|it| it["spec"]["gatewayClassName"] == "eg");
+        let made = made.map(|it| {
+            let added = it["spec"]["infrastructure"]["labels"].as_object().cloned();
+            let own = ENVOY_GATEWAYS.map(|(key, value)| (key.to_owned(), Value::from(value)));
+            own.into_iter().chain(added.unwrap_or_default()).collect()
+        });
         let templates = self.workloads();
         let labels =
             templates.map(|it| it["spec"]["template"]["metadata"]["labels"].as_object().unwrap());
-        labels.chain(made).collect()
+        labels.cloned().chain(made).collect()
+    }
+
+    /// What the roles of an account let it do with a resource.
+    fn verbs(&self, account: &Value, resource: &str) -> Vec<&str> {
+        let is_bound = |it: &&Value| {
+            list(&it["subjects"])
+                .any(|subject| subject["kind"] == "ServiceAccount" && &subject["name"] == account)
+        };
+        let bound = self.of("RoleBinding").filter(is_bound);
+        let roles = bound.map(|it| self.get("Role", &it["roleRef"]["name"]));
+        let rules = roles.flat_map(|role| list(&role["rules"]));
+        let rules = rules.filter(|rule| list(&rule["resources"]).any(|it| it == resource));
+        rules.flat_map(|rule| list(&rule["verbs"])).filter_map(Value::as_str).collect()
     }
 
     #[track_caller]
     fn selects(&self, what: &str, selector: &Value) {
         let wanted =
             selector.as_object().unwrap_or_else(|| panic!("{}: {what} selects nothing", self.at));
-        let matches = |labels: &&Map<String, Value>| {
+        let matches = |labels: &Map<String, Value>| {
             wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
         };
         assert!(self.pods().iter().any(matches), "{}: {what} selects no pod: {selector}", self.at);
@@ -169,6 +198,25 @@ async fn every_selector_selects_and_every_port_is_open() {
 }
 
 #[tokio::test]
+async fn no_label_of_a_gateway_replaces_one_that_its_pods_are_selected_by() {
+    let mut seen = 0;
+    for installed in Installed::all().await {
+        for gateway in
+            installed.of("Gateway").filter(|it| it["spec"].get("gatewayClassName").is_some())
+        {
+            seen += 1;
+            for label in
+                gateway["spec"]["infrastructure"]["labels"].as_object().into_iter().flatten()
+            {
+                let is_taken = ENVOY_GATEWAYS.iter().any(|(key, _)| key == label.0);
+                assert!(!is_taken, "{}: {label:?} is Envoy Gateway's own", installed.at);
+            }
+        }
+    }
+    assert_eq!(seen, 2, "Envoy Gateway's and the waypoint");
+}
+
+#[tokio::test]
 async fn secrets_are_named_and_never_written_down() {
     let page = fs::read_to_string(workspace::envoy_folder().join("kubernetes/README.md")).unwrap();
     let is_told = |secret: &str, key: &str| {
@@ -202,6 +250,35 @@ async fn secrets_are_named_and_never_written_down() {
         }
     }
     assert!(seen > 20, "only {seen} references were seen");
+}
+
+/// istiod hands a certificate out to an account that may list secrets itself, and to no other.
+#[tokio::test]
+async fn who_serves_a_certificate_by_name_may_read_secrets() {
+    let mut seen = 0;
+    for installed in Installed::all().await {
+        for gateway in installed.of("Gateway") {
+            if all(gateway, "credentialName").is_empty() {
+                continue;
+            }
+            let selector = gateway["spec"]["selector"].as_object().unwrap();
+            let pods = installed.of("Deployment").map(|it| &it["spec"]["template"]);
+            let is_served = |pod: &&Value| {
+                selector
+                    .iter()
+                    .all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value))
+            };
+            for pod in pods.filter(is_served) {
+                let account = &pod["spec"]["serviceAccountName"];
+                let allowed = installed.verbs(account, "secrets");
+                assert_eq!(allowed, ["get", "list", "watch"], "{account} may read secrets");
+                seen += 1;
+            }
+        }
+        // Who serves none has no business with them.
+        assert!(installed.verbs(&Value::from("control"), "secrets").is_empty());
+    }
+    assert_eq!(seen, 2, "Istio's two gateways");
 }
 
 #[tokio::test]
@@ -284,14 +361,4 @@ async fn the_mesh_routes_to_what_is_there_and_trusts_who_is_there() {
 
 fn all_of<'a>(installed: &'a Installed, of: &'a str, wanted: &str) -> Vec<&'a Value> {
     installed.of(of).flat_map(|object| all(object, wanted)).collect()
-}
-
-/// The autoscaler's metric is one that control measures; the engineer of metrics and this file agreed on it.
-#[tokio::test]
-async fn control_is_scaled_by_the_age_of_its_backlog() {
-    for installed in Installed::all().await {
-        let scaler = installed.get("HorizontalPodAutoscaler", &Value::from("control"));
-        let metric = &scaler["spec"]["metrics"][0]["external"]["metric"]["name"];
-        assert_eq!(metric, "connections_backlog_age_seconds");
-    }
 }

@@ -2,7 +2,7 @@
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// The schema of compose files.
 pub(crate) fn of_compose() -> Validator {
@@ -14,9 +14,20 @@ fn file(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
 }
 
+/// The names of the extensions that the proxy of an Istio release is built with.
+pub(crate) fn extensions_of_istio(release: &str) -> BTreeSet<String> {
+    let list = file("istio-proxy.json")["releases"][release]["extensions"].clone();
+    serde_json::from_value(list).unwrap()
+}
+
+/// What Istio's proxy is started with, as far as it is kept here.
+pub(crate) fn bootstrap_of_istio() -> Value {
+    file("istio-bootstrap.json")
+}
+
 /// The schema of a kind such as `apps/v1/Deployment`, if there is one here.
 pub(crate) fn of_kind(kind: &str) -> Option<Validator> {
-    let files = ["kubernetes.json", "istio.json", "gateway-api.json"];
+    let files = ["kubernetes.json", "istio.json", "gateway-api.json", "envoy-gateway.json"];
     let mut schema = files.iter().find_map(|name| file(name)["kinds"].get(kind).cloned())?;
     // What every object has, and definitions of custom resources leave out.
     for common in ["apiVersion", "kind", "metadata"] {
