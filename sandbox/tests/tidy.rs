@@ -117,6 +117,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("proxy_wasm", &["filter/wasm/src/host.rs", "filter/wasm/src/lib.rs"]),
     ("unsafe {", &["filter/wasm/src/imports.rs"]),
     ("sqlx::query", &["control/src/store", "sandbox/src"]),
+    // Each transaction that tells by itself waits for all others that do.
+    ("pg_notify", &["control/src/store/telling.rs"]),
     ("SystemTime::now", &["control/src/clock.rs"]),
     ("Instant::now", &["sandbox/src"]),
     ("rand::rng()", &["control/src/mint.rs"]),

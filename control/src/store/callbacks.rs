@@ -150,7 +150,7 @@ impl Store {
         .bind(at)
         .execute(&mut *tx)
         .await?;
-        wake(&mut tx).await?;
+        wake(&mut tx);
         tx.commit().await?;
         Ok(())
     }

@@ -178,7 +178,7 @@ impl Store {
                 if self.write_job(tx, &before, kind, change.at).await? {
                     let line = change.audit(AuditAction::ExtraFound);
                     self.write_audit(tx, line, extra).await?;
-                    wake(tx).await?;
+                    wake(tx);
                 }
                 Ok(before)
             }
@@ -206,7 +206,7 @@ impl Store {
             open_attempt(tx, (&after.tenant, after.id), new, change.at).await?;
         }
         update(tx, &after).await?;
-        tell(tx, &after).await?;
+        tell(tx, &after);
         let told_reason = transition.told_reason(after.reason.as_deref());
         let attempt = after.open_attempt.or(was_open);
         let detail = serde_json::json!({ "reason": told_reason, "attempt": attempt });
@@ -218,7 +218,7 @@ impl Store {
             let due_at = later(change.at, *wait);
             self.write_job(tx, &after, JobKind::DeleteConnection, due_at).await?;
         }
-        wake(tx).await?;
+        wake(tx);
         Ok(after)
     }
 

@@ -80,7 +80,7 @@ impl Store {
         let before = lock_health(tx, &[tenant.as_str()], at).await?.remove(tenant.as_str());
         write_health(tx, tenant.as_str(), &DestinationHealth::new(at)).await?;
         hasten(tx, tenant.as_str()).await?;
-        wake(tx).await?;
+        wake(tx);
         let before = before.map_or(Standing::Active, |health| health.standing);
         if before == Standing::Active {
             return Ok(false);

@@ -77,7 +77,7 @@ impl Store {
         let mut tx = self.begin(role).await?;
         let Some(connection) = Self::lock(&mut tx, tenant, id).await? else { return Ok(None) };
         if self.write_job(&mut tx, &connection, JobKind::Check, at).await? {
-            wake(&mut tx).await?;
+            wake(&mut tx);
         }
         tx.commit().await?;
         Ok(Some(connection))

@@ -24,6 +24,7 @@ mod retention;
 mod seal;
 mod secrets;
 mod sweeps;
+mod telling;
 mod tx;
 mod vitals;
 
@@ -36,8 +37,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::time::Duration;
+use telling::{Teller, Told};
 use tokio::time::timeout;
-use tx::{ANSWER_TIMEOUT, Tx, silence};
+use tx::{ANSWER_TIMEOUT, Bounded, Tx, silence};
 
 pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use callbacks::{Begun, BegunCallback};
@@ -143,6 +145,7 @@ pub struct Store {
     metrics: Metrics,
     /// How long an answer of the database is waited for.
     limit: Duration,
+    teller: Teller,
 }
 
 impl Store {
@@ -165,13 +168,15 @@ impl Store {
     }
 
     pub fn with_pool(pool: PgPool, mint: Mint) -> Self {
-        Self { pool, mint, metrics: Metrics::default(), limit: ANSWER_TIMEOUT }
+        let teller = Teller::new(pool.clone(), ANSWER_TIMEOUT);
+        Self { pool, mint, metrics: Metrics::default(), limit: ANSWER_TIMEOUT, teller }
     }
 
     /// The same store, which waits so long for an answer.
     #[must_use]
     pub fn patient_for(self, limit: Duration) -> Self {
-        Self { limit, ..self }
+        let teller = Teller::new(self.pool.clone(), limit);
+        Self { limit, teller, ..self }
     }
 
     /// The same store, counted by these.
@@ -231,7 +236,8 @@ impl Store {
         let connection = self.pool.acquire().await;
         drop(waiting);
         self.metrics.acquired(&begun, !matches!(connection, Err(sqlx::Error::PoolTimedOut)));
-        let mut tx = Tx::begin(connection?, self.limit, begin).await?;
+        let mut tx =
+            Tx::begin(Bounded::alone(connection?, self.limit), self.teller.clone(), begin).await?;
         let (role, tenant) = match role {
             As::Tenant(tenant) => ("connections_api", tenant.as_str()),
             As::Worker => ("connections_worker", ""),
@@ -253,10 +259,9 @@ async fn ping(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     answered.unwrap_or_else(|_elapsed| Err(silence())).map(|()| true)
 }
 
-/// Wakes the outbox when the transaction commits, and not before.
-async fn wake(tx: &mut Tx) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_notify($1, '')").bind(WAKE_CHANNEL).execute(&mut **tx).await?;
-    Ok(())
+/// Wakes the outbox once the transaction has committed, and not before.
+fn wake(tx: &mut Tx) {
+    tx.tell(Told { channel: WAKE_CHANNEL, payload: String::new() });
 }
 
 /// When something that is done at `at` comes due again.

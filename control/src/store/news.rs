@@ -1,7 +1,7 @@
-//! Which connections changed and which feeds went on: told when it commits, and to be asked for by whoever
+//! Which connections changed and which feeds went on: told once it is committed, and to be asked for by whoever
 //! missed it.
 
-use super::{As, Listener, Store, StoreError, read, tx::Tx};
+use super::{As, Listener, Store, StoreError, Told, read, tx::Tx};
 use crate::domain::connection::Connection;
 use contract::id::{ConnectionId, TenantId};
 use uuid::Uuid;
@@ -84,28 +84,15 @@ impl Store {
     }
 }
 
-/// Tells of a change when its transaction commits, and not before.
-pub(super) async fn tell(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_notify($1, $2)")
-        .bind(CHANNEL)
-        .bind(format!("{} {} {}", after.tenant, after.id, after.version))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+/// Tells of a change once its transaction has committed, and not before.
+pub(super) fn tell(tx: &mut Tx, after: &Connection) {
+    let payload = format!("{} {} {}", after.tenant, after.id, after.version);
+    tx.tell(Told { channel: CHANNEL, payload });
 }
 
-/// Tells that a feed went on, when the transaction commits.
-pub(super) async fn tell_feed(
-    tx: &mut Tx,
-    tenant: &TenantId,
-    newest: i64,
-) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_notify($1, $2)")
-        .bind(CHANNEL)
-        .bind(format!("{tenant} {FEED} {newest}"))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+/// Tells that a feed went on, once the transaction has committed.
+pub(super) fn tell_feed(tx: &mut Tx, tenant: &TenantId, newest: i64) {
+    tx.tell(Told { channel: CHANNEL, payload: format!("{tenant} {FEED} {newest}") });
 }
 
 fn parse(payload: &str) -> Option<Newer> {

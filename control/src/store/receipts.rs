@@ -126,7 +126,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if outcome.is_none() {
-            wake(&mut tx).await?;
+            wake(&mut tx);
         }
         tx.commit().await?;
         if let Some(outcome) = outcome {

@@ -4,6 +4,7 @@
 //! sqlx has no such limit. It would also take a connection whose query was given up back into its pool after a
 //! ping, in the background and without a limit either, and the pool would be one place smaller for good.
 
+use super::telling::{Teller, Told};
 use futures::{
     FutureExt as _, StreamExt as _,
     future::BoxFuture,
@@ -27,23 +28,35 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A transaction that is open; it is rolled back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Tx(Bounded);
+pub(super) struct Tx {
+    connection: Bounded,
+    teller: Teller,
+    told: Vec<Told>,
+}
 
 impl Tx {
     pub(super) async fn begin(
-        connection: PoolConnection<Postgres>,
-        limit: Duration,
+        mut connection: Bounded,
+        teller: Teller,
         begin: &'static str,
     ) -> Result<Self, Error> {
-        let connection = Held(Some(connection));
-        let mut tx = Self(Bounded { connection, limit, is_open: true, is_silent: false });
-        tx.execute(begin).await?;
-        Ok(tx)
+        connection.is_open = true;
+        connection.execute(begin).await?;
+        Ok(Self { connection, teller, told: Vec::new() })
+    }
+
+    /// Others are told this once it has committed, and not before.
+    pub(super) fn tell(&mut self, told: Told) {
+        self.told.push(told);
     }
 
     pub(super) async fn commit(mut self) -> Result<(), Error> {
         self.execute("COMMIT").await?;
         self.is_open = false;
+        let Self { connection, teller, told } = self;
+        // Its place in the pool is free before somebody needs one to tell.
+        drop(connection);
+        teller.tell(told);
         Ok(())
     }
 }
@@ -52,13 +65,13 @@ impl Deref for Tx {
     type Target = Bounded;
 
     fn deref(&self) -> &Bounded {
-        &self.0
+        &self.connection
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Bounded {
-        &mut self.0
+        &mut self.connection
     }
 }
 
@@ -73,6 +86,11 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
+    /// A connection on which no transaction is open.
+    pub(super) fn alone(connection: PoolConnection<Postgres>, limit: Duration) -> Self {
+        Self { connection: Held(Some(connection)), limit, is_open: false, is_silent: false }
+    }
+
     fn parts(&mut self) -> Result<(&mut PgConnection, &mut bool), Error> {
         let connection = self.connection.0.as_mut().ok_or(Error::WorkerCrashed)?;
         Ok((connection, &mut self.is_silent))

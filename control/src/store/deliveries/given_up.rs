@@ -46,7 +46,7 @@ impl Store {
         let given_up = give_up(&mut tx, tenant, &deliveries, at).await?;
         if given_up > 0 {
             make_next_ready(&mut tx, &tenants, &connections, at).await?;
-            wake(&mut tx).await?;
+            wake(&mut tx);
         }
         // At once, even with nothing done: whoever removes next would find the turn taken.
         tx.commit().await?;

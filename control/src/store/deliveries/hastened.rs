@@ -65,7 +65,7 @@ impl Store {
             .bind(came_to)
             .execute(&mut *tx)
             .await?;
-        wake(&mut tx).await?;
+        wake(&mut tx);
         tx.commit().await?;
         Ok(true)
     }

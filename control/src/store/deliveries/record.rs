@@ -47,7 +47,7 @@ impl Store {
             .collect();
         let turns = self.record_health(&mut tx, &tried, jitter).await?;
         if has_promoted || !turns.is_empty() {
-            wake(&mut tx).await?;
+            wake(&mut tx);
         }
         tx.commit().await?;
         Ok(Recorded { deliveries: held.iter().map(|held| held.delivery.id).collect(), turns })

@@ -69,7 +69,7 @@ impl Store {
         }
         lock_connections(&mut tx, &tenants, &connections).await?;
         let rescued = make_next_ready(&mut tx, &tenants, &connections, at).await?;
-        wake(&mut tx).await?;
+        wake(&mut tx);
         tx.commit().await?;
         Ok(Stranded { rescued, came_to })
     }

@@ -210,7 +210,7 @@ impl Store {
         let action = AuditAction::RedeliveryAsked;
         let line = AuditLine { tenant, connection, actor, action, request_id, at };
         self.write_audit(tx, line, detail).await?;
-        wake(tx).await?;
+        wake(tx);
         match settles {
             Some((claim, answer)) => end_call(tx, claim, answer, at).await,
             None => Ok(true),
@@ -248,7 +248,7 @@ impl Store {
         let is_done = i64::try_from(events.len()).unwrap_or(i64::MAX) < BATCH;
         let made = i64::try_from(made.rows_affected()).unwrap_or(i64::MAX);
         move_on(&mut tx, &job, (last, made), is_done.then_some(at)).await?;
-        wake(&mut tx).await?;
+        wake(&mut tx);
         tx.commit().await?;
         Ok(true)
     }
