@@ -102,6 +102,31 @@ async fn a_commit_wakes_whoever_waits_for_this_connection_and_nobody_else(pool: 
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_was_rolled_back_is_told_to_nobody(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (first, second) = (app.start_connection().await, app.start_connection().await);
+    let running = listen(&app).await;
+    let acme: TenantId = "acme".parse().unwrap();
+    let far = app.clock.now() + TimeDelta::days(1);
+    let id = |started: &Value| started["connectionId"].as_str().unwrap().parse().unwrap();
+    let mut of_first = app.hub.enter(&acme, id(&first)).unwrap();
+    let mut of_second = app.hub.enter(&acme, id(&second)).unwrap();
+    let alter = async |query: &'static str| sqlx::query(query).execute(&app.pool).await.unwrap();
+    // The job is the last that a deletion writes.
+    alter("ALTER TABLE jobs ADD CONSTRAINT refuses CHECK (false) NOT VALID").await;
+    let refused = app.call("acme", "DELETE", &path(&first), &Value::Null).await;
+    assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+    alter("ALTER TABLE jobs DROP CONSTRAINT refuses").await;
+    // What is told later is heard later: had the first been told, it would have been heard by now.
+    tokio::join!(in_time(of_second.newer_than(1, &app.clock, far)), delete(&app, &second));
+    let is_woken = futures::poll!(Box::pin(of_first.newer_than(1, &app.clock, far))).is_ready();
+    assert!(!is_woken);
+    stop(&app, running).await;
+    app.outbox.run_once().await.unwrap();
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_change_that_nobody_told_of_is_found_by_the_poll(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let started = app.start_connection().await;
