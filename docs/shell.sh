@@ -3,8 +3,10 @@
 #   cargo sandbox up --detach
 #   . docs/shell.sh
 
-. target/sandbox/sandbox.env
-PATH=$POSTGRES_PROGRAMS:$PATH
+# Beside docker compose: SANDBOX_ENV=sandbox/compose/sandbox.env . docs/shell.sh
+
+. "${SANDBOX_ENV:-target/sandbox/sandbox.env}"
+PATH=${POSTGRES_PROGRAMS:+$POSTGRES_PROGRAMS:}$PATH
 
 # A call as the client application does it.
 api() { curl -s --cacert "$CA_CERT" --cert "$CLIENT_CERT" --key "$CLIENT_KEY" -H 'content-type: application/json' "$@"; }

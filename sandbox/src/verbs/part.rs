@@ -94,7 +94,7 @@ fn write_files(folder: &Path) -> anyhow::Result<()> {
     fs::write(you.join("sandbox.env"), for_a_shell(&setting("PUBLIC_URL")?))?;
     give_to_its_owner(&you)?;
     say::line(&format!(
-        "What you need to call the edge is in {YOURS}: `. {YOURS}/sandbox.env`, then as README.md says.\n\
+        "What you need to call the edge is in {YOURS}: `SANDBOX_ENV={YOURS}/sandbox.env . docs/shell.sh`, then as README.md says.\n\
          With the profile observability, Grafana is at http://127.0.0.1:3000."
     ));
     Ok(())

@@ -252,8 +252,8 @@ const TRY: &str = r#"
 Three commands to try, in this folder:
 
   . docs/shell.sh
-  api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}' | tee target/sandbox/started.json
-  allow "$(field authorizationUrl < target/sandbox/started.json)"
+  started=$(api "$EDGE_URL/tenants/$TENANT/connections" -d '{"sub":"user-1","provider":"github"}'); echo "$started"
+  allow "$(echo "$started" | field authorizationUrl)"
 
 The second starts a connection. The third is its user, who presses Allow; or open the authorizationUrl in a browser, and go
 on where it warns of this sandbox's own certificate. Then see what became of it, and what the application was told:

@@ -1,6 +1,9 @@
 //! The sandbox's parts, as `docker-compose.yml` starts them.
 
-use sandbox::verbs::part::{PORTS, YOURS};
+use sandbox::{
+    verbs::part::{PORTS, YOURS},
+    workspace,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -84,7 +87,7 @@ fn whoever_tries_it_owns_his_files_and_a_shell_can_read_where_everything_is() {
     let written = part(&["files", folder.path().to_str().unwrap()], &settings);
     assert!(written.status.success());
     let said = String::from_utf8(written.stdout).unwrap();
-    assert!(said.contains(&format!(". {YOURS}/sandbox.env")), "{said}");
+    assert!(said.contains(&format!("SANDBOX_ENV={YOURS}/sandbox.env . docs/shell.sh")), "{said}");
     for file in ["app.crt", "app.key", "service-ca.crt", "sandbox.env"] {
         assert_eq!(fs::metadata(you.join(file)).unwrap().uid(), owner, "{file}");
     }
@@ -92,8 +95,9 @@ fn whoever_tries_it_owns_his_files_and_a_shell_can_read_where_everything_is() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("sandbox")).unwrap();
     std::os::unix::fs::symlink(&you, root.path().join(YOURS)).unwrap();
+    std::os::unix::fs::symlink(workspace::root().join("docs"), root.path().join("docs")).unwrap();
     let script = format!(
-        r#". {YOURS}/sandbox.env; ls "$CA_CERT" "$CLIENT_CERT" "$CLIENT_KEY"; echo "$EDGE_URL/tenants/$TENANT $PUBLIC_URL""#
+        r#"SANDBOX_ENV={YOURS}/sandbox.env . docs/shell.sh; ls "$CA_CERT" "$CLIENT_CERT" "$CLIENT_KEY"; echo "$EDGE_URL/tenants/$TENANT $PUBLIC_URL""#
     );
     let read =
         Command::new("sh").args(["-ceu", &script]).current_dir(root.path()).output().unwrap();
