@@ -33,8 +33,8 @@ connect() {
 # Control's own program, with the settings that the sandbox's control has.
 control() { (set -a; . target/sandbox/control.env; set +a; cargo run -q -p control -- "$@"); }
 
-# Puts standard input where a file is, in one piece: who watches it never sees half of it.
-replace() { cat > "$1.new" && mv "$1.new" "$1"; }
+# Puts standard input where a file is, in one piece, so that who watches it never sees half of it; for the same readers as before.
+replace() { cp -p "$1" "$1.new" && cat > "$1.new" && mv "$1.new" "$1"; }
 
 # Waits until the application took a notification about the connection that was started last.
 told() {

@@ -72,8 +72,9 @@ struct Shown {
     next_try_at: Option<DateTime<Utc>>,
     #[schema(required)]
     ended_at: Option<DateTime<Utc>>,
-    /// How many tries the receiver had; those that failed by a fault of ours are not among them.
+    /// How many tries the receiver had; those that are not held against it are not among them.
     tries: i32,
+    /// How many more failed: by a fault of ours, before their time, or at an address that was put away.
     our_faults: i32,
     /// The last five, in order.
     attempts: Vec<Attempt>,

@@ -98,13 +98,14 @@ impl Store {
     }
 
     /// Lets tries change how their destinations stand, in the transaction that records them. A try at a
-    /// version that was put away since says nothing of the one that is there.
+    /// version that was put away since says nothing of the one that is there; whoever failed is told which that
+    /// is, and none is put until the transaction ends.
     pub(super) async fn record_health(
         &self,
         tx: &mut Tx,
         tried: &[(&TenantId, i64, Tried)],
         jitter: f64,
-    ) -> Result<Vec<(TenantId, Turn, Option<String>)>, StoreError> {
+    ) -> Result<(Turns, BTreeMap<String, i64>), StoreError> {
         let mut by_tenant = BTreeMap::<&TenantId, Vec<(i64, Tried)>>::new();
         for (tenant, version, tried) in tried {
             by_tenant.entry(tenant).or_default().push((*version, *tried));
@@ -113,20 +114,22 @@ impl Store {
         let known = read_health(tx, &tenants).await?;
         // A receiver that takes everything changes nothing, and its row is not locked.
         by_tenant.retain(|tenant, tried| {
+            let has_failed = tried.iter().any(|(_, tried)| tried.outcome.fault().is_some());
             let tried = tried.iter().map(|(_, tried)| *tried);
-            known.get(tenant.as_str()).is_none_or(|health| fold(health, tried, jitter).0 != *health)
+            let health = known.get(tenant.as_str());
+            has_failed || health.is_none_or(|health| fold(health, tried, jitter).0 != *health)
         });
         let tenants: Vec<&str> = by_tenant.keys().map(|tenant| tenant.as_str()).collect();
         if tenants.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), BTreeMap::new()));
         }
         let since = by_tenant.values().flatten().map(|(_, tried)| tried.at).min();
         let locked = lock_health(tx, &tenants, since.unwrap_or_default()).await?;
-        let current = read_versions(tx, &tenants).await?;
+        let versions = read_versions(tx, &tenants).await?;
         let mut turns = Vec::new();
         for (tenant, tried) in by_tenant {
             let Some(before) = locked.get(tenant.as_str()) else { continue };
-            let current = current.get(tenant.as_str()).copied().unwrap_or_default();
+            let current = versions.get(tenant.as_str()).copied().unwrap_or_default();
             let tried = tried.into_iter().filter(|(version, _)| *version == current);
             let (after, turned) = fold(before, tried.map(|(_, tried)| tried), jitter);
             write_health(tx, tenant.as_str(), &after).await?;
@@ -138,7 +141,7 @@ impl Store {
                 turns.push((tenant.clone(), turn, health.reason.or_else(|| before.reason.clone())));
             }
         }
-        Ok(turns)
+        Ok((turns, versions))
     }
 
     async fn write_turn(
@@ -161,6 +164,9 @@ impl Store {
         self.write_audit(tx, line, detail).await
     }
 }
+
+/// Who stands otherwise now, and why.
+type Turns = Vec<(TenantId, Turn, Option<String>)>;
 
 type Turned = Vec<(Turn, DestinationHealth, DateTime<Utc>)>;
 

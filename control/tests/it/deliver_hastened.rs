@@ -6,9 +6,16 @@ use crate::{
     support::TestApp,
 };
 use axum::http::{Method, StatusCode};
-use control::domain::outcome::{NoAnswer, Outcome};
+use control::{
+    domain::{
+        delivery::NextStep,
+        outcome::{NoAnswer, Outcome},
+    },
+    store::Finished,
+};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use std::{collections::BTreeSet, time::Duration};
 
 const OURS: Outcome = Outcome::NoAnswer(NoAnswer::OurResolver);
 
@@ -109,6 +116,11 @@ async fn a_paused_destination_is_probed_though_nothing_is_due(pool: PgPool) {
         app.store.record_tries(&[finished(&app, &claimed[0], outcome)], 0.0).await.unwrap();
         assert_eq!((app.count(tries).await, app.count(due).await), (12, due_at));
         assert_eq!(app.count(attempts).await, tried);
+        // An earlier release numbers its attempts by these.
+        assert_eq!(
+            app.count("SELECT sum(tries + our_faults)::bigint FROM deliveries").await,
+            tried
+        );
     }
     // The first that is taken brings all others.
     app.advance(120);
@@ -119,16 +131,52 @@ async fn a_paused_destination_is_probed_though_nothing_is_due(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn what_fails_at_a_destination_that_began_anew_waits_again(pool: PgPool) {
+async fn what_is_hastened_and_fails_uses_no_try_and_waits_as_long_as_it_would_have(pool: PgPool) {
     let app = TestApp::start(pool).await;
     seed(&app, "acme", 1).await;
     wait(&app, "acme", 5).await;
-    begin_anew(&app).await;
-    assert!(hasten(&app).await);
+    let due = "SELECT extract(epoch FROM due_at)::bigint FROM deliveries";
+    let tries = "SELECT sum(tries)::bigint FROM deliveries";
+    let due_at = app.count(due).await;
+    // A receiver that comes and goes, more often than there are tries.
+    for again in 1..=12 {
+        begin_anew(&app).await;
+        assert!(hasten(&app).await);
+        // A worker that dies is followed by another, which knows as much.
+        assert_eq!(claim(&app).await.len(), 1);
+        app.advance(25);
+        let claimed = claim(&app).await;
+        app.store.record_tries(&[finished(&app, &claimed[0], REFUSED)], 0.0).await.unwrap();
+        assert_eq!((app.count(due).await, app.count(tries).await), (due_at, 0), "{again}");
+        assert!(!hasten(&app).await);
+        assert_eq!(claim(&app).await.len(), 0);
+    }
+    // In its own time a failure counts.
+    app.advance(5 * 3600);
+    assert_eq!(send_all(&app, REFUSED).await, 1);
+    assert_eq!(app.count(tries).await, 1);
+    app.abandon();
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_failed_at_an_address_that_was_put_away_goes_to_the_new_one_at_once(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    seed(&app, "acme", 3).await;
     let claimed = claim(&app).await;
-    app.store.record_tries(&[finished(&app, &claimed[0], REFUSED)], 0.0).await.unwrap();
-    assert!(!hasten(&app).await);
-    assert_eq!(claim(&app).await.len(), 0);
+    let at_version = |nth: usize, destination, next| Finished {
+        destination,
+        next,
+        ..finished(&app, &claimed[nth], REFUSED)
+    };
+    let later = NextStep::RetryIn(Duration::from_secs(36_000));
+    // The tenant had one of its own, and now has the operator's: 0.
+    let tried =
+        [at_version(0, 7, later), at_version(1, 7, NextStep::GiveUp), at_version(2, 0, later)];
+    app.store.record_tries(&tried, 0.0).await.unwrap();
+    let again: BTreeSet<_> = claim(&app).await.into_iter().map(|it| it.id).collect();
+    let first_two = claimed[..2].iter().map(|it| it.id).collect();
+    assert_eq!(again, first_two, "the third failed where it is sent now");
+    assert_eq!(app.count("SELECT sum(tries)::bigint FROM deliveries").await, 1);
     app.abandon();
 }
 

@@ -12,6 +12,18 @@ pub enum NextStep {
     GiveUp,
 }
 
+impl NextStep {
+    /// What follows a try that went to an address which was put away meanwhile: that it failed there says nothing
+    /// of the one that is there now.
+    #[must_use]
+    pub const fn elsewhere(self) -> Self {
+        match self {
+            Self::Done => self,
+            Self::RetryIn(_) | Self::GiveUp => Self::RetryIn(Duration::ZERO),
+        }
+    }
+}
+
 const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes.saturating_mul(60))
 }
@@ -100,12 +112,12 @@ pub struct Progress {
     pub tries: usize,
     /// Since when nothing but faults of ours was seen.
     pub our_fault_since: Option<DateTime<Utc>>,
-    /// When it is due, where it goes before that, as a probe.
+    /// When it is due, where it goes before that: as a probe, or because its destination began anew.
     pub early_until: Option<DateTime<Utc>>,
 }
 
 impl Progress {
-    /// A fault of ours uses no try of the receiver's, and neither does a probe before its time that fails.
+    /// A fault of ours uses no try of the receiver's, and neither does one before its time that fails.
     #[must_use]
     pub fn after(self, outcome: Outcome, at: DateTime<Utc>) -> Self {
         match outcome.fault() {

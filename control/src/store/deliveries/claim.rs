@@ -84,10 +84,10 @@ impl Store {
         // that is ever shared out; without it PostgreSQL prepares for thousands, and reads whole tables.
         let rows: Vec<Row> = sqlx::query_as(
             "WITH due AS (
-                 SELECT picked.tenant_id, picked.delivery_id, picked.due_at
+                 SELECT picked.tenant_id, picked.delivery_id, greatest(picked.due_at, picked.hastened_from) AS due_at
                  FROM unnest($4::text[], $5::bigint[], $6::boolean[]) AS share (tenant_id, deliveries, is_probe)
                  CROSS JOIN LATERAL (
-                     SELECT tenant_id, delivery_id, due_at FROM deliveries
+                     SELECT tenant_id, delivery_id, due_at, hastened_from FROM deliveries
                      WHERE tenant_id = share.tenant_id AND status = 'ready'
                        AND due_at <= CASE WHEN share.is_probe THEN 'infinity' ELSE $2 END
                        AND (due_at <= $2 OR lease IS NULL)

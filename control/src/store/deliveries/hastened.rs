@@ -17,8 +17,8 @@ pub(in crate::store) async fn hasten(tx: &mut Tx, tenant: &str) -> Result<(), St
 
 impl Store {
     /// Makes some deliveries of one destination due, those that would wait longest first; `false`, if there is
-    /// no such destination. Each is hastened once: what fails again meanwhile waits for less than what is still
-    /// to be hastened, or becomes due at the very end.
+    /// no such destination. One that fails then has used no try, and is due when it was. Each is hastened once: what
+    /// fails again meanwhile is passed over, or becomes due at the very end.
     ///
     /// The destination is locked before deliveries here, and after them everywhere else. That is safe, because
     /// a delivery is never waited for.
@@ -40,7 +40,7 @@ impl Store {
                    AND due_at <= (SELECT hastens_to FROM destination_health WHERE tenant_id = $1)
                  ORDER BY due_at DESC LIMIT $3 FOR UPDATE SKIP LOCKED
              ), hastened AS (
-                 UPDATE deliveries SET due_at = $2 FROM late
+                 UPDATE deliveries SET due_at = $2, hastened_from = late.due_at FROM late
                  WHERE deliveries.tenant_id = $1 AND deliveries.delivery_id = late.delivery_id
                  RETURNING late.due_at
              )

@@ -8,7 +8,8 @@ use crate::{
     domain::{delivery::NextStep, destination_health::Tried, outcome::Fault},
     store::{As, Store, StoreError, later, tx::Tx, wake},
 };
-use std::collections::BTreeSet;
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 impl Store {
@@ -23,7 +24,7 @@ impl Store {
     ) -> Result<Recorded, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         wait_shortly(&mut tx).await?;
-        let (tenants, connections) = promotes(finished.iter());
+        let (tenants, connections) = promotes(finished.iter().map(|it| (it, it.next)));
         lock_connections(&mut tx, &tenants, &connections).await?;
         let held = lock_held(&mut tx, finished).await?;
         let held: Vec<&Finished> = finished
@@ -33,9 +34,6 @@ impl Store {
         if held.is_empty() {
             return Ok(Recorded::default());
         }
-        move_on(&mut tx, &held).await?;
-        write_tries(&mut tx, &held).await?;
-        let has_promoted = promote(&mut tx, &held).await?;
         let tried: Vec<_> = held
             .iter()
             .map(|finished| {
@@ -45,12 +43,57 @@ impl Store {
                 (&delivery.tenant, *destination, tried)
             })
             .collect();
-        let turns = self.record_health(&mut tx, &tried, jitter).await?;
-        if has_promoted || !turns.is_empty() {
+        let (turns, versions) = self.record_health(&mut tx, &tried, jitter).await?;
+        let held: Vec<Held<'_>> = held.into_iter().map(|it| Held::new(it, &versions)).collect();
+        move_on(&mut tx, &held).await?;
+        write_tries(&mut tx, &held).await?;
+        let has_promoted = promote(&mut tx, &held).await?;
+        if has_promoted || !turns.is_empty() || held.iter().any(|held| held.is_elsewhere) {
             wake(&mut tx);
         }
         tx.commit().await?;
-        Ok(Recorded { deliveries: held.iter().map(|held| held.delivery.id).collect(), turns })
+        let deliveries = held.iter().map(|held| held.finished.delivery.id).collect();
+        Ok(Recorded { deliveries, turns })
+    }
+}
+
+/// A try whose lease was still ours.
+struct Held<'a> {
+    finished: &'a Finished,
+    next: NextStep,
+    /// It failed at an address that was put away meanwhile.
+    is_elsewhere: bool,
+}
+
+impl<'a> Held<'a> {
+    /// `versions` are those of all who failed and have a destination of their own.
+    fn new(finished: &'a Finished, versions: &BTreeMap<String, i64>) -> Self {
+        let current = versions.get(finished.delivery.tenant.as_str()).copied().unwrap_or_default();
+        let has_failed = finished.attempt.outcome.fault().is_some();
+        let is_elsewhere = has_failed && finished.destination != current;
+        let next = if is_elsewhere { finished.next.elsewhere() } else { finished.next };
+        Self { finished, next, is_elsewhere }
+    }
+
+    /// How many tries of the receiver it was, and how many that are not counted against it: of one before its time,
+    /// or elsewhere, only that it was taken is. Together they number the attempts, for an earlier release too.
+    fn counts(&self) -> (i32, i32) {
+        let is_early = self.finished.delivery.progress.early_until.is_some();
+        match self.finished.attempt.outcome.fault() {
+            Some(_) if is_early || self.is_elsewhere => (0, 1),
+            Some(Fault::Ours) => (0, 1),
+            None | Some(Fault::Network | Fault::Theirs) => (1, 0),
+        }
+    }
+
+    fn our_fault_since(&self) -> Option<DateTime<Utc>> {
+        let Finished { delivery, attempt, ended_at, .. } = self.finished;
+        let before = delivery.progress;
+        if self.is_elsewhere {
+            before.our_fault_since
+        } else {
+            before.after(attempt.outcome, *ended_at).our_fault_since
+        }
     }
 }
 
@@ -61,15 +104,17 @@ async fn wait_shortly(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-const fn ends(finished: &Finished) -> bool {
-    !matches!(finished.next, NextStep::RetryIn(_))
-}
-
 /// Those whose end lets another go.
-fn promotes<'a>(finished: impl Iterator<Item = &'a Finished>) -> (Vec<&'a str>, Vec<Uuid>) {
+fn promotes<'a>(
+    finished: impl Iterator<Item = (&'a Finished, NextStep)>,
+) -> (Vec<&'a str>, Vec<Uuid>) {
     finished
-        .filter(|finished| ends(finished) && !finished.delivery.is_redelivery)
-        .map(|Finished { delivery, .. }| (delivery.tenant.as_str(), delivery.connection.as_uuid()))
+        .filter(|(_, next)| !matches!(next, NextStep::RetryIn(_)))
+        .filter(|(finished, _)| !finished.delivery.is_redelivery)
+        .map(|(finished, _)| {
+            let delivery = &finished.delivery;
+            (delivery.tenant.as_str(), delivery.connection.as_uuid())
+        })
         .unzip()
 }
 
@@ -90,22 +135,21 @@ async fn lock_held(tx: &mut Tx, finished: &[Finished]) -> Result<BTreeSet<Uuid>,
     Ok(held.into_iter().collect())
 }
 
-async fn move_on(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
+async fn move_on(tx: &mut Tx, held: &[Held<'_>]) -> Result<(), StoreError> {
     let moved: Vec<_> = held
         .iter()
-        .map(|finished| {
-            let Finished { delivery, attempt, ended_at, next, .. } = finished;
-            let (status, due_at) = match next {
-                NextStep::Done => ("delivered", *ended_at),
-                NextStep::GiveUp => ("exhausted", *ended_at),
-                NextStep::RetryIn(wait) => ("ready", later(*ended_at, *wait)),
+        .map(|held| {
+            let ended_at = held.finished.ended_at;
+            let (status, due_at) = match held.next {
+                NextStep::Done => ("delivered", ended_at),
+                NextStep::GiveUp => ("exhausted", ended_at),
+                NextStep::RetryIn(wait) => ("ready", later(ended_at, wait)),
             };
-            let after = delivery.progress.after(attempt.outcome, *ended_at);
-            (status, due_at, counts(finished), after.our_fault_since)
+            (status, due_at, held.counts(), held.our_fault_since())
         })
         .collect();
     sqlx::query(
-        "UPDATE deliveries SET status = moved.status, due_at = moved.due_at, lease = NULL,
+        "UPDATE deliveries SET status = moved.status, due_at = moved.due_at, lease = NULL, hastened_from = NULL,
              tries = deliveries.tries + moved.tries, our_faults = deliveries.our_faults + moved.our_faults,
              our_fault_since = moved.our_fault_since,
              ended_at = CASE WHEN moved.status <> 'ready' THEN moved.due_at END
@@ -113,8 +157,8 @@ async fn move_on(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
              AS moved (tenant_id, delivery_id, status, due_at, tries, our_faults, our_fault_since)
          WHERE deliveries.tenant_id = moved.tenant_id AND deliveries.delivery_id = moved.delivery_id",
     )
-    .bind(held.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
-    .bind(held.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())
+    .bind(held.iter().map(|it| it.finished.delivery.tenant.as_str()).collect::<Vec<_>>())
+    .bind(held.iter().map(|it| it.finished.delivery.id.as_uuid()).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.0).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.1).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.2.0).collect::<Vec<_>>())
@@ -125,17 +169,8 @@ async fn move_on(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many tries of the receiver and faults of ours it is: one of them, or none, where it went before its time.
-fn counts(Finished { delivery, attempt, .. }: &Finished) -> (i32, i32) {
-    match attempt.outcome.fault() {
-        Some(_) if delivery.progress.early_until.is_some() => (0, 0),
-        Some(Fault::Ours) => (0, 1),
-        None | Some(Fault::Network | Fault::Theirs) => (1, 0),
-    }
-}
-
-async fn write_tries(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> {
-    let attempts = || held.iter().map(|finished| &finished.attempt);
+async fn write_tries(tx: &mut Tx, held: &[Held<'_>]) -> Result<(), StoreError> {
+    let attempts = || held.iter().map(|held| &held.finished.attempt);
     let millis = |attempt: &Try| i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     sqlx::query(
         "INSERT INTO delivery_attempts (tenant_id, delivery_id, try, started_at, duration_ms, outcome, fault,
@@ -149,8 +184,8 @@ async fn write_tries(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> 
              $8::text[], $9::text[])
              AS tried (tenant_id, delivery_id, started_at, duration_ms, outcome, fault, http_status, detail, answer)",
     )
-    .bind(held.iter().map(|it| it.delivery.tenant.as_str()).collect::<Vec<_>>())
-    .bind(held.iter().map(|it| it.delivery.id.as_uuid()).collect::<Vec<_>>())
+    .bind(held.iter().map(|it| it.finished.delivery.tenant.as_str()).collect::<Vec<_>>())
+    .bind(held.iter().map(|it| it.finished.delivery.id.as_uuid()).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.started_at).collect::<Vec<_>>())
     .bind(attempts().map(millis).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>())
@@ -164,8 +199,8 @@ async fn write_tries(tx: &mut Tx, held: &[&Finished]) -> Result<(), StoreError> 
 }
 
 /// Makes ready what waited for those that ended; whether there was any.
-async fn promote(tx: &mut Tx, held: &[&Finished]) -> Result<bool, StoreError> {
-    let (tenants, connections) = promotes(held.iter().copied());
-    let Some(at) = held.iter().map(|finished| finished.ended_at).max() else { return Ok(false) };
+async fn promote(tx: &mut Tx, held: &[Held<'_>]) -> Result<bool, StoreError> {
+    let (tenants, connections) = promotes(held.iter().map(|held| (held.finished, held.next)));
+    let Some(at) = held.iter().map(|held| held.finished.ended_at).max() else { return Ok(false) };
     Ok(make_next_ready(tx, &tenants, &connections, at).await? > 0)
 }
