@@ -168,7 +168,7 @@ async fn what_failed_at_an_address_that_was_put_away_goes_to_the_new_one_at_once
         next,
         ..finished(&app, &claimed[nth], REFUSED)
     };
-    let later = NextStep::RetryIn(Duration::from_secs(36_000));
+    let later = NextStep::RetryIn(Duration::from_hours(10));
     // The tenant had one of its own, and now has the operator's: 0.
     let tried =
         [at_version(0, 7, later), at_version(1, 7, NextStep::GiveUp), at_version(2, 0, later)];
