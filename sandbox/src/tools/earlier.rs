@@ -17,19 +17,26 @@ fn folder() -> PathBuf {
     workspace::sandbox_folder().join("earlier").join(RELEASE)
 }
 
-/// Finds or builds it. Where the history does not reach back so far, as in an archive of the sources or a shallow
-/// clone, this is an error: an upgrade that nobody tried must not look like one that works.
+/// Finds or builds it.
+///
+/// Where the history does not reach back so far, as in an archive of the sources or a shallow clone, this is an
+/// error: an upgrade that nobody tried must not look like one that works. Only to whoever says
+/// `EARLIER_RELEASE=optional` it is nothing, and a line that says so.
 ///
 /// It shares the folder of builds, and with it what both are made of. That puts it where today's control would
 /// be, so that today's must be built, or looked for, after this.
-pub async fn control() -> anyhow::Result<PathBuf> {
+pub async fn control() -> anyhow::Result<Option<PathBuf>> {
     let kept = folder().join("control");
     if kept.exists() {
-        return Ok(kept);
+        return Ok(Some(kept));
     }
     let sources = folder().join("sources");
     fs::create_dir_all(&sources)?;
-    unpack(&workspace::root(), &sources).await?;
+    if let Err(missing) = unpack(&workspace::root(), &sources).await {
+        ensure!(is_optional(), missing);
+        say::line(&format!("NOT RUN: the upgrade from an earlier release. {missing}"));
+        return Ok(None);
+    }
     say::doing("building the control of an earlier release");
     let mut build = cargo::command();
     build
@@ -43,7 +50,12 @@ pub async fn control() -> anyhow::Result<PathBuf> {
     fs::copy(built, &copy)?;
     fs::rename(&copy, &kept)?;
     cargo::build_control().await?;
-    Ok(kept)
+    Ok(Some(kept))
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests ask it, and CI says it")]
+fn is_optional() -> bool {
+    std::env::var("EARLIER_RELEASE").is_ok_and(|it| it == "optional")
 }
 
 /// The release's sources.

@@ -40,7 +40,7 @@ async fn live(stack: &Stack, told: usize) {
 
 #[tokio::test]
 async fn an_earlier_release_goes_on_while_the_database_and_its_neighbours_are_upgraded() {
-    let earlier = earlier::control().await.unwrap();
+    let Some(earlier) = earlier::control().await.unwrap() else { return };
     say::line(&format!("upgrading from {}", earlier.display()));
     let tools = Tools::for_tests().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
