@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 /// Shorter secrets can be guessed; 16 bytes are 128 bits at best.
 pub const SECRET_BYTES_MIN: usize = 16;
 
+/// What secrets of the Standard Webhooks specification begin with. It is the same for all and protects nothing.
+const WEBHOOK_PREFIX: &str = "whsec_";
+
 /// More keys than a rotation needs would only make every verification slower.
 pub const KEYS_MAX: usize = 8;
 
@@ -67,9 +70,13 @@ pub enum UnusableKeys {
     Id,
     #[error("each key id may occur once; write id:value,id:value")]
     DuplicateId,
-    #[error("a key must have at least {SECRET_BYTES_MIN} bytes")]
+    #[error(
+        "a key must have at least {SECRET_BYTES_MIN} bytes, besides the prefix {WEBHOOK_PREFIX}"
+    )]
     TooShort,
-    #[error("a key must be printable ASCII without white space")]
+    #[error(
+        "a key must be printable ASCII, without white space inside it and without a byte order mark"
+    )]
     Unprintable,
     #[error("there may be at most {KEYS_MAX} keys")]
     TooMany,
@@ -129,13 +136,20 @@ impl KeyRing {
     }
 }
 
-fn secret(value: &str) -> Result<Secret, UnusableKeys> {
+/// The one rule for every secret of a setting, whoever made it: long enough that it cannot be guessed, and only
+/// characters that an operator can see. White space around it must be trimmed before.
+pub fn check_secret(value: &str) -> Result<(), UnusableKeys> {
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(UnusableKeys::Unprintable);
     }
-    if value.len() < SECRET_BYTES_MIN {
+    if value.strip_prefix(WEBHOOK_PREFIX).unwrap_or(value).len() < SECRET_BYTES_MIN {
         return Err(UnusableKeys::TooShort);
     }
+    Ok(())
+}
+
+fn secret(value: &str) -> Result<Secret, UnusableKeys> {
+    check_secret(value)?;
     Ok(Secret(Zeroizing::new(value.as_bytes().to_vec())))
 }
 
@@ -194,6 +208,11 @@ mod tests {
         check("1:-", Err(UnusableKeys::TooShort));
         check("0123456789abcde", Err(UnusableKeys::TooShort));
         check(&format!("a:{OLD},b:"), Err(UnusableKeys::TooShort));
+        // Without the prefix these are as short.
+        check("whsec_", Err(UnusableKeys::TooShort));
+        check(&format!("a:{OLD},b:whsec_"), Err(UnusableKeys::TooShort));
+        check("whsec_0123456789abcde", Err(UnusableKeys::TooShort));
+        check("whsec_0123456789abcdef", Ok(&[("1", "whsec_0123456789abcdef")]));
     }
 
     #[test]
@@ -202,6 +221,10 @@ mod tests {
         check(&format!("a:{OLD},a:{NEW}"), Err(UnusableKeys::DuplicateId));
         check(&format!("a b:{OLD}"), Err(UnusableKeys::Id));
         check(&format!(":{OLD}"), Err(UnusableKeys::Id));
+        check(",", Err(UnusableKeys::Missing));
+        check("\u{feff}", Err(UnusableKeys::Unprintable));
+        check(&format!("\u{feff}{OLD}"), Err(UnusableKeys::Unprintable));
+        check(&format!("{OLD}\u{feff}"), Err(UnusableKeys::Unprintable));
         check("0123456789 abcdef", Err(UnusableKeys::Unprintable));
         check("0123456789\u{e9}abcdef", Err(UnusableKeys::Unprintable));
         let list = |count| (0..count).map(|n| format!("k{n}:{OLD}")).collect::<Vec<_>>().join(",");
