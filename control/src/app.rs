@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 /// kill after 30 s.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Between two comparisons of the clocks at the start, while the database is away or the clock is not trusted.
+const COMPARE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -82,7 +85,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         tracing::info!("stopping: requests and outbox have {} s to finish", GRACE.as_secs());
         handle.graceful_shutdown(Some(GRACE));
     };
-    let working = within_grace(outbox.run(stop.clone()), &stop);
+    let working = async {
+        // Whoever works writes times: first it must be known what time it is.
+        until_clock_follows(&store, &stop).await;
+        Box::pin(outbox.run(stop.clone())).await;
+    };
+    let working = within_grace(working, &stop);
     let warning = async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -133,7 +141,7 @@ impl App {
             sealer,
         } = config;
         warn_if_plain(mtls.as_ref());
-        let clock = Clock::system();
+        let clock = Clock::database();
         let mint = Mint::new(clock.clone());
         let metrics = Metrics::new(clock.clone());
         let store = Store::new(database.0, mint.clone()).measured(metrics.clone());
@@ -236,6 +244,20 @@ fn sampler(
         metrics: state.metrics.clone(),
         calls_per_minute: limit,
         identity,
+    }
+}
+
+/// Compares our clock with the database's until it may be written by. From then on, every transaction compares them.
+async fn until_clock_follows(store: &Store, stop: &CancellationToken) {
+    let comparing = async {
+        while let Err(error) = store.compare_clocks().await {
+            tracing::warn!(error = chain(&error), "no work is begun yet: the clock is not trusted");
+            tokio::time::sleep(COMPARE_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = comparing => {}
     }
 }
 

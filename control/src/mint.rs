@@ -14,6 +14,11 @@ impl Mint {
         Self { clock }
     }
 
+    /// The clock that its ids sort by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Hands `make` the time in milliseconds and ten random bytes: `mint.id(EventId::from_parts)`.
     pub fn id<I>(&self, make: impl FnOnce(u64, &[u8; 10]) -> I) -> I {
         // A clock before 1970 makes ids that sort first, and are as unique as all others.

@@ -120,7 +120,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // Each transaction that tells by itself waits for all others that do.
     ("pg_notify", &["control/src/store/telling.rs"]),
     ("SystemTime::now", &["control/src/clock.rs"]),
-    ("Instant::now", &["sandbox/src"]),
+    ("Instant::now", &["control/src/clock.rs", "sandbox/src"]),
     ("rand::rng()", &["control/src/mint.rs"]),
     ("std::env::", &["control/src/main.rs", "filter/wasm/src/gather.rs", "sandbox/src"]),
     ("EDGE_PREFIX", &["contract/src/header.rs", "filter/src/upstream.rs"]),

@@ -157,8 +157,8 @@ pub(super) fn database_clock(skew: TimeDelta) -> Finding {
     if !is_far(skew) {
         return Finding::ok(NAME, "agrees with ours");
     }
-    let mend = "set the clocks of this host and of PostgreSQL's by NTP: replicas whose clocks differ send what \
-        another is sending";
+    let mend = "set the clocks of this host and of PostgreSQL's by NTP: replicas write the database's times, but judge \
+        certificates and date their log by the host's clock";
     Finding::warn(NAME, format!("ours is {}", said(skew)), mend)
 }
 

@@ -161,8 +161,8 @@ impl Health {
 }
 
 impl Health {
-    /// Adds how far our clock is from the database's. One that is far makes this instance send what another is
-    /// sending; it serves all the same.
+    /// Adds how far this host's clock is from the database's. Every time that is written is the database's; but certificates
+    /// are judged by the host's, and its log is dated by it. It serves all the same.
     #[must_use]
     pub fn with_clock(mut self, skew: TimeDelta) -> Self {
         self.checks.clock = Some(if is_far(skew) {
@@ -170,6 +170,16 @@ impl Health {
         } else {
             Check::new(Status::Ok)
         });
+        Self { status: self.status.max(self.checks.worst()), ..self }
+    }
+}
+
+impl Health {
+    /// Adds that our clock was found far from the database's: until it is trusted again, nothing is written by it.
+    #[must_use]
+    pub fn with_doubted_clock(mut self) -> Self {
+        let seen = "was far from the database's a moment ago; nothing is written until it is trusted again";
+        self.checks.clock = Some(Check::told(Status::Unavailable, seen));
         Self { status: self.status.max(self.checks.worst()), ..self }
     }
 }
@@ -274,6 +284,13 @@ mod tests {
         };
         assert_eq!([-3, 0, 3].map(judge), [Status::Ok; 3]);
         assert_eq!([-4, 4].map(judge), [Status::Degraded; 2]);
+    }
+
+    #[test]
+    fn an_instance_that_may_not_write_by_its_clock_is_taken_out() {
+        let at = DateTime::from_timestamp(1_795_340_000, 0).unwrap();
+        let health = Health::of(Database::Ready(Backlog::default()), Vault::Answers, at);
+        assert_eq!(health.with_doubted_clock().status, Status::Unavailable);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod destination_health;
 pub mod egress;
 pub mod event;
 pub mod feed;
+pub mod future;
 pub mod health;
 pub mod history;
 pub mod idempotency;

@@ -4,7 +4,10 @@ use super::document;
 use crate::{
     cause::chain,
     clock::Clock,
-    domain::health::{Backlog, Database, Health, Status},
+    domain::{
+        health::{Backlog, Database, Health, Status},
+        skew::Standing,
+    },
     nango::NangoClient,
     sampler::Sampler,
     store::{Store, StoreError},
@@ -64,7 +67,9 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
         let at = probed.clock.now();
         let (database, skew) = look(&probed.store, &probed.clock).await;
         let mut health = Health::of(database, probed.nango.last_call(), at);
-        if let Some(skew) = skew {
+        if probed.clock.standing() == Some(Standing::Doubted) {
+            health = health.with_doubted_clock();
+        } else if let Some(skew) = skew {
             health = health.with_clock(skew);
         }
         match &probed.identity {

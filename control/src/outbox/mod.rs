@@ -8,6 +8,7 @@ mod attempts;
 mod bulk;
 mod checks;
 mod deliveries;
+mod future;
 mod jobs;
 mod listed;
 mod receipts;
@@ -104,6 +105,7 @@ impl Outbox {
             self.listen(wake, stop.clone()),
             self.forget(stop.clone()),
             self.reseal(stop.clone()),
+            self.mend_future(stop.clone()),
         );
     }
 

@@ -96,7 +96,8 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let (mut after, mut missing) = (None, 0_usize);
         loop {
-            let bound = self.store.bound_before(sweep.began_at, after, CHUNK).await?;
+            let times = (sweep.began_at, self.clock.now());
+            let bound = self.store.bound_before(times, after, CHUNK).await?;
             let Some(last) = bound.last() else { return Ok(()) };
             after = Some(last.connection);
             for Bound { tenant, connection, vault } in &bound {

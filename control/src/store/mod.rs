@@ -12,6 +12,7 @@ mod deliveries;
 mod destination_health;
 mod destinations;
 mod feed;
+mod future;
 mod idempotency;
 mod jobs;
 mod listener;
@@ -28,7 +29,7 @@ mod telling;
 mod tx;
 mod vitals;
 
-use crate::{metrics::Metrics, mint::Mint};
+use crate::{domain::skew::Jump, metrics::Metrics, mint::Mint};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use sqlx::{
@@ -36,7 +37,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::time::Duration;
+use std::{io, time::Duration};
 use telling::{Teller, Told};
 use tokio::time::timeout;
 use tx::{ANSWER_TIMEOUT, Bounded, Tx, silence};
@@ -242,14 +243,18 @@ impl Store {
             As::Tenant(tenant) => ("connections_api", tenant.as_str()),
             As::Worker => ("connections_worker", ""),
         };
-        // Both are local to the transaction; the pooled connection forgets them at its end.
-        sqlx::query(
-            "SELECT set_config('role', $1, true), set_config('connections.tenant', $2, true)",
+        // Both settings are local to the transaction; the pooled connection forgets them at its end. With them comes the
+        // database's time: whatever the transaction writes is dated by a clock that was compared with it just now.
+        let clock = self.mint.clock();
+        let asked = clock.ask();
+        let (there, _, _): (DateTime<Utc>, String, String) = sqlx::query_as(
+            "SELECT clock_timestamp(), set_config('role', $1, true), set_config('connections.tenant', $2, true)",
         )
         .bind(role)
         .bind(tenant)
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
+        clock.learn(asked, there).map_err(wrong_clock)?;
         Ok(tx)
     }
 }
@@ -257,6 +262,11 @@ impl Store {
 async fn ping(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let answered = timeout(PING_TIMEOUT, connection.ping()).await;
     answered.unwrap_or_else(|_elapsed| Err(silence())).map(|()| true)
+}
+
+/// It passes: the clock is corrected, and trusted again soon.
+fn wrong_clock(jump: Jump) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::other(jump))
 }
 
 /// Wakes the outbox once the transaction has committed, and not before.

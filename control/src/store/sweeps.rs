@@ -1,7 +1,7 @@
 //! The one walk through the vault's list, which all replicas share.
 
 use super::{As, Postponed, Store, StoreError, later, read};
-use crate::domain::sweep::Counts;
+use crate::domain::{future::PAST, sweep::Counts};
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, NangoConnectionId, TenantId};
 use sqlx::types::Json;
@@ -126,10 +126,10 @@ impl Store {
     }
 
     /// Connections that the vault should have had when a walk began, in the order of their ids, after
-    /// this one.
+    /// this one. That one was seen later than `at`, which is now, says a wrong clock.
     pub async fn bound_before(
         &self,
-        began_at: DateTime<Utc>,
+        (began_at, at): (DateTime<Utc>, DateTime<Utc>),
         after: Option<ConnectionId>,
         limit: i64,
     ) -> Result<Vec<Bound>, StoreError> {
@@ -138,12 +138,13 @@ impl Store {
         let rows: Vec<(String, Uuid, String)> = sqlx::query_as(
             "SELECT tenant_id, connection_id, nango_connection_id FROM connections
              WHERE connection_id > $1 AND status IN ('active', 'needs_reauth') AND nango_connection_id IS NOT NULL
-                AND checked_at < $2
+                AND (checked_at < $2 OR checked_at > $4)
              ORDER BY connection_id LIMIT $3",
         )
         .bind(after)
         .bind(began_at)
         .bind(limit)
+        .bind(at.checked_add_signed(PAST).unwrap_or(at))
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;

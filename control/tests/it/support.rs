@@ -49,7 +49,7 @@ pub struct TestApp {
     state: AppState,
     browser: reqwest::Client,
     setup: Setup,
-    destination: String,
+    pub destination: String,
     receiver: Arc<Mutex<Receiver>>,
     is_finished: bool,
 }
@@ -88,10 +88,15 @@ impl TestApp {
     }
 
     pub async fn start_as(pool: PgPool, setup: Setup) -> Self {
+        let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
+        Self::start_at(pool, setup, clock).await
+    }
+
+    /// An app by that clock: its own, where other processes share its database.
+    pub async fn start_at(pool: PgPool, setup: Setup, clock: Clock) -> Self {
         let nango = StandIn::start(nango(&setup), 0).await.unwrap();
         let receiver = Arc::<Mutex<Receiver>>::default();
         let destination = listen(Arc::clone(&receiver)).await;
-        let clock = Clock::manual(DateTime::from_timestamp(1_795_340_000, 0).unwrap());
         let store = Store::with_pool(pool.clone(), Mint::new(clock.clone()));
         let stop = CancellationToken::new();
         let hub = Hub::new(stop.clone());
@@ -118,10 +123,15 @@ impl TestApp {
 
     /// Another process of the same service, with its own look at Nango: the same database, Nango and clock.
     pub fn other(&self) -> (Router, Outbox) {
+        self.other_at(&self.clock)
+    }
+
+    /// The same, by another clock.
+    pub fn other_at(&self, clock: &Clock) -> (Router, Outbox) {
         let hub = Hub::new(self.stop.clone());
         let destination = &self.destination;
         let (state, outbox) =
-            service(&self.store, &self.nango, &self.clock, destination, (&self.setup, &hub));
+            service(&self.store, &self.nango, clock, destination, (&self.setup, &hub));
         (router(state), outbox)
     }
 

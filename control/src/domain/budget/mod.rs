@@ -83,13 +83,14 @@ pub const LEASE_LIFE: TimeDelta = TimeDelta::seconds(3);
 const CALL: i64 = 65_000_000;
 
 /// How far ahead a caller may be asked to come back.
-const HORIZON: TimeDelta = TimeDelta::minutes(10);
+pub const HORIZON: TimeDelta = TimeDelta::minutes(10);
 
 /// How many callers a replica may send away before it asks again when the next ones should come.
 const SLOTS: u32 = 8;
 
-/// A clock that is this far behind the bucket's is right, and the bucket's was wrong.
-const SKEW: TimeDelta = TimeDelta::seconds(60);
+/// A clock that is this far behind the bucket's is right, and the bucket's was wrong: one replica may be ahead and the
+/// other behind by as much as is borne.
+const SKEW: TimeDelta = TimeDelta::seconds(6);
 
 /// A class's part of a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,11 +234,13 @@ impl Bucket {
         at: DateTime<Utc>,
     ) -> (DateTime<Utc>, Slots) {
         let horizon = plus(at, HORIZON);
-        let next = self.promised_at.max(refill_at);
+        // The last promise before the horizon may end one slot behind it. One that ends later was a wrong clock's.
+        let is_believed = self.promised_at <= plus(plus(horizon, each), SKEW);
+        let promised_at = if is_believed { self.promised_at } else { refill_at };
+        let next = promised_at.max(refill_at);
         if next >= horizon {
-            // A promise beyond it was a wrong clock's.
             let slots = Slots { next: horizon, each: TimeDelta::zero(), left: SLOTS };
-            return (self.promised_at.min(horizon), slots);
+            return (promised_at, slots);
         }
         let all = Slots { next, each, left: SLOTS };
         let left = all.clone().take_while(|slot| *slot < horizon).count();

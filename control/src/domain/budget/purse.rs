@@ -1,6 +1,8 @@
 //! What one replica does with its leases: most calls are taken from it, and cost no transaction.
 
-use super::{CallClass, CallsPerMinute, LEASE_LIFE, Leased, Share, Slots, Wanted, plus};
+use super::{
+    CallClass, CallsPerMinute, HORIZON, LEASE_LIFE, Leased, SKEW, Share, Slots, Wanted, plus,
+};
 use chrono::{DateTime, Utc};
 
 /// One replica's calls of one class.
@@ -30,8 +32,12 @@ pub enum Taken {
 
 impl Purse {
     pub fn new(class: CallClass, limit: CallsPerMinute) -> Self {
+        Self::empty(Share::of(class, limit))
+    }
+
+    const fn empty(share: Share) -> Self {
         Self {
-            share: Share::of(class, limit),
+            share,
             calls: 0,
             spent: 0,
             lapses_at: DateTime::UNIX_EPOCH,
@@ -46,6 +52,11 @@ impl Purse {
 
     /// Takes calls out, all or none.
     pub fn take(&mut self, wanted: u32, at: DateTime<Utc>) -> Taken {
+        // A clock that was set back since: what was leased by it is worth nothing, and nobody is put off by it.
+        if self.lapses_at > plus(plus(at, LEASE_LIFE), SKEW) || self.empty_until > plus(at, HORIZON)
+        {
+            *self = Self::empty(self.share);
+        }
         if at < self.lapses_at
             && let Some(left) = self.calls.checked_sub(wanted)
         {

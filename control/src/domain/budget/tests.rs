@@ -84,12 +84,28 @@ fn a_quarter_may_be_spent_at_once_and_the_rest_comes_in_over_the_minute() {
 
 #[test]
 fn a_clock_that_is_behind_gains_nothing_and_one_that_was_ahead_starves_nobody() {
-    let bucket = check_lease(full(), [1, 25], 30_000, Some(25));
+    let bucket = check_lease(full(), [1, 25], 6_000, Some(25));
     let bucket = check_lease(bucket, [1, 1], 0, None);
-    let bucket = check_lease(bucket, [1, 1], 30_000, None);
+    let bucket = check_lease(bucket, [1, 1], 6_000, None);
     let ahead = check_lease(bucket, [1, 25], 3_600_000, Some(25));
     let bucket = check_lease(ahead, [1, 1], 31_000, None);
     check_lease(bucket, [1, 1], 32_000, Some(1));
+}
+
+#[test]
+fn a_promise_of_a_clock_that_was_ahead_puts_nobody_off() {
+    let share = Share::of(CallClass::Start, limit(200));
+    let (bucket, _) = full().lease(share, want([1, 25]), at(0));
+    for (promised_at, expected) in
+        [(0, 867), (300_000, 300_000), (600_000, 600_000), (3_600_000, 867)]
+    {
+        let bucket = Bucket { promised_at: at(promised_at), ..bucket };
+        let (bucket, leased) = bucket.lease(share, want([1, 1]), at(0));
+        let Leased::Nothing { mut slots, .. } = leased else { panic!("{leased:?}") };
+        let first = slots.next().unwrap();
+        assert!((first - at(expected)).abs() < TimeDelta::milliseconds(1), "{first} {promised_at}");
+        assert!(bucket.promised_at <= at(610_000), "{promised_at}");
+    }
 }
 
 #[test]
@@ -118,6 +134,18 @@ fn those_who_are_sent_away_come_back_one_after_the_other() {
     let (_, leased) = bucket.lease(share, want([1, 1]), at(0));
     let Leased::Nothing { slots, .. } = leased else { panic!("{leased:?}") };
     assert_eq!(slots.last(), Some(at(9 * 65_000)));
+}
+
+#[test]
+fn a_purse_of_a_clock_that_was_set_back_leases_anew() {
+    let mut purse = Purse::new(CallClass::Start, limit(1000));
+    purse.put(Leased::Calls(9), 1, at(3_600_000));
+    assert!(matches!(purse.take(1, at(3_600_001)), Taken::Spent(_)));
+    assert!(matches!(purse.take(1, at(0)), Taken::Lease(_)), "its calls were another minute's");
+    let nothing = |refill| Leased::Nothing { refill_at: at(refill), slots: Slots::NONE };
+    let sent_away = purse.put(nothing(3_600_000), 1, at(3_599_000));
+    assert_eq!(sent_away, Taken::ComeBackAt(at(3_600_000)));
+    assert!(matches!(purse.take(1, at(0)), Taken::Lease(_)), "nobody is put off for an hour");
 }
 
 #[test]

@@ -135,6 +135,12 @@ impl Progress {
 }
 
 impl Schedule {
+    /// The longest wait, but for the jitter, after each number of tries, from none on, where the receiver named none.
+    pub fn longest_waits(&self) -> Vec<Duration> {
+        let (_, ours) = OUR_WAIT;
+        [ours].into_iter().chain(self.0.iter().map(|wait| ours.max(*wait))).collect()
+    }
+
     /// Decides what follows a try that ended `at`. One that went before its time and failed changes nothing: it is
     /// due when it was. Otherwise it goes by how far the delivery had come before it. `jitter`, from
     /// 0 to 1, adds up to a fifth, so that receivers which failed together are not tried together.

@@ -15,6 +15,7 @@ use super::{
     event::{Event, Refresh, Rules},
     notification::EventType,
     profile::Profile,
+    skew::SKEW_MAX,
     transition::{AttemptEnd, Effect, NewReason, Refused, Transition},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -167,7 +168,7 @@ impl Connection {
                 Effect::Changed(recovered())
             }
             (Active, Refresh::Fails | Refresh::FailsWithMany)
-                if doubts.refresh_failing_since.is_none() =>
+                if believed(doubts.refresh_failing_since, rules.at).is_none() =>
             {
                 Effect::Changed(refresh_failing(doubts, rules.at))
             }
@@ -191,7 +192,8 @@ impl Connection {
                 Effect::Changed(Transition { attempt_ended, ..deleted(Reason::GoneAtVault) })
             }
             Active | NeedsReauth => {
-                let missing_since = self.doubts.missing_since.or(Some(rules.at));
+                let since = believed(self.doubts.missing_since, rules.at);
+                let missing_since = since.or(Some(rules.at));
                 self.noted(Doubts { missing_since, ..self.doubts })
             }
             Pending | Failed | Expired | Deleting | Deleted => Effect::Unchanged,
@@ -206,7 +208,7 @@ impl Connection {
                 Effect::Changed(needs_reauth(Reason::TokenRejected))
             }
             (Active, false) => {
-                let rejected_since = since.or(Some(rules.at));
+                let rejected_since = believed(since, rules.at).or(Some(rules.at));
                 self.noted(Doubts { rejected_since, ..self.doubts })
             }
             // A reconnect that nobody waited for brought it.
@@ -345,6 +347,11 @@ fn deleted(reason: Reason) -> Transition {
         empties_vault: &LOOK_AFTER_DELETION,
         ..Transition::to(Deleted, AuditAction::Deleted)
     }
+}
+
+/// What a wrong clock dated in the future begins when it is seen again: it would otherwise be in doubt for ever, or nearly.
+fn believed(since: Option<DateTime<Utc>>, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    since.filter(|since| since.signed_duration_since(at) <= SKEW_MAX)
 }
 
 /// Whether something was so at `since`, and long enough ago.

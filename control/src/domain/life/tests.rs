@@ -258,3 +258,19 @@ fn a_deletion_closes_the_attempt_that_is_open_and_looks_again_later() {
     let transition = changed(connection(Deleting).apply(Event::VaultEmptied, at(0)));
     assert_eq!(transition.empties_vault, LOOK_AFTER_DELETION);
 }
+
+/// Whatever a wrong clock dated in the future begins when it is seen again.
+#[test]
+fn a_doubt_from_the_future_begins_now_and_is_not_in_doubt_for_ever() {
+    let tomorrow = DateTime::from_timestamp(86_400, 0);
+    let mut connection = connection(Active);
+    connection.doubts.missing_since = tomorrow;
+    connection.doubts.rejected_since = tomorrow;
+    let rejected = Event::Probed { is_taken: false, profile: Profile::default() };
+    for (event, expected) in [(Event::Missing, Deleted), (rejected, NeedsReauth)] {
+        let Effect::Noted(doubts) = connection.apply(event.clone(), at(1000)) else { panic!() };
+        let later = Connection { doubts, ..connection.clone() };
+        assert_eq!(later.apply(event.clone(), at(1059)), Effect::Unchanged, "{event:?}");
+        assert_eq!(changed(later.apply(event, at(1060))).status, expected);
+    }
+}
