@@ -29,7 +29,9 @@ pub async fn verify_trail(store: &Store, tenant: &TenantId) -> Result<(i64, Audi
     while at.0 < end.0 {
         let left = usize::try_from(end.0.saturating_sub(at.0)).unwrap_or(PAGE);
         let after = Place { position: at.0, mark: None };
-        let lines = store.trail(tenant, Trail { after, limit: left.min(PAGE) }).await?;
+        let lines = store
+            .trail(tenant, &Trail { after, limit: left.min(PAGE), connection: None, sub: None })
+            .await?;
         let lines = lines.map_err(|_lost| BrokenChain::Missing(at.0))?;
         if lines.is_empty() {
             return Err(BrokenChain::Missing(at.0.saturating_add(1)).into());

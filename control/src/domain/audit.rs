@@ -12,6 +12,8 @@ pub enum Actor {
     Browser,
     /// Nango, as it was confirmed.
     Vault,
+    /// Who runs this deployment, by a command.
+    Operator,
     /// This service, finishing what was asked of it.
     Service,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Actor {
             Self::Principal(principal) => principal.fmt(formatter),
             Self::Browser => formatter.write_str("browser"),
             Self::Vault => formatter.write_str("vault"),
+            Self::Operator => formatter.write_str("operator"),
             Self::Service => formatter.write_str("service"),
         }
     }
@@ -47,12 +50,16 @@ pub enum AuditAction {
     Deleted,
     /// The vault holds a success that the connection may not have, and will be told to delete it.
     ExtraFound,
+    /// A credential with our tags that no connection here has was deleted at the vault, by an operator.
+    OrphanRemoved,
     DestinationPaused,
     DestinationResumed,
     DestinationStopped,
     /// It was put again.
     DestinationRestarted,
     RedeliveryAsked,
+    /// A delivery that waits for its next attempt is to be attempted now.
+    RetryAsked,
     DestinationSet,
     DestinationTested,
     DestinationRemoved,
@@ -77,11 +84,13 @@ impl AuditAction {
             Self::DeleteAsked => "connection.delete_asked",
             Self::Deleted => "connection.deleted",
             Self::ExtraFound => "connection.extra_found",
+            Self::OrphanRemoved => "credential.orphan_removed",
             Self::DestinationPaused => "destination.paused",
             Self::DestinationResumed => "destination.resumed",
             Self::DestinationStopped => "destination.stopped",
             Self::DestinationRestarted => "destination.restarted",
             Self::RedeliveryAsked => "delivery.redelivery_asked",
+            Self::RetryAsked => "delivery.retry_asked",
             Self::DestinationSet => "destination.set",
             Self::DestinationTested => "destination.tested",
             Self::DestinationRemoved => "destination.removed",

@@ -1,13 +1,14 @@
 //! What a tenant pulls of its events or its trail, and where that goes on.
 
 use super::{
+    listing::read_sub,
     notification::EventType,
     numbered::{Mark, Numbered, Place},
     query::{BadQuery, Query, number},
     wait,
 };
 use chrono::TimeDelta;
-use contract::id::TenantId;
+use contract::id::{ConnectionId, TenantId};
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
@@ -40,17 +41,22 @@ impl Pull {
 }
 
 /// The lines of the trail that come next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trail {
     pub after: Place,
     pub limit: usize,
+    /// Of this connection only.
+    pub connection: Option<ConnectionId>,
+    /// Of this end user's connections only.
+    pub sub: Option<String>,
 }
 
 impl Trail {
     pub fn read(raw: &str, tenant: &TenantId) -> Result<Self, BadQuery> {
-        let query = Query::read(raw, &["after", "limit"])?;
+        let query = Query::read(raw, &["after", "limit", "connectionId", "sub"])?;
         let after = after(&query, Numbered::Audit, tenant)?.unwrap_or(Place::START);
-        Ok(Self { after, limit: limit(&query)? })
+        let connection = query.value("connectionId", "a connection's id", |id| id.parse().ok())?;
+        Ok(Self { after, limit: limit(&query)?, connection, sub: read_sub(&query)? })
     }
 }
 
@@ -170,11 +176,18 @@ mod tests {
     }
 
     #[test]
-    fn a_trail_takes_no_filter() {
+    fn a_trail_is_of_a_tenant_a_connection_or_a_user() {
         let cursor = Numbered::Audit.cursor(&acme(), place(3));
-        assert_eq!(Trail::read("", &acme()), Ok(Trail { after: Place::START, limit: 50 }));
+        let all = Trail { after: Place::START, limit: 50, connection: None, sub: None };
+        assert_eq!(Trail::read("", &acme()), Ok(all.clone()));
         let read = Trail::read(&format!("after={cursor}&limit=1"), &acme());
-        assert_eq!(read, Ok(Trail { after: place(3), limit: 1 }));
+        assert_eq!(read, Ok(Trail { after: place(3), limit: 1, ..all.clone() }));
+        let id = ConnectionId::from_parts(1, &[1; 10]);
+        let read = Trail::read(&format!("connectionId={id}&sub=user-1"), &acme());
+        let sub = Some("user-1".to_owned());
+        assert_eq!(read, Ok(Trail { connection: Some(id), sub, ..all }));
+        assert!(Trail::read("connectionId=1", &acme()).is_err());
+        assert!(Trail::read("sub=", &acme()).is_err());
         assert!(Trail::read("wait=5", &acme()).is_err());
     }
 

@@ -35,20 +35,10 @@ impl Listing {
     /// Reads the query of a list of `tenant`.
     pub fn read(raw: &str, tenant: &TenantId) -> Result<Self, BadQuery> {
         let query = Query::read(raw, &PARAMETERS)?;
-        let text = |max: fn(&str) -> bool| {
-            move |text: &str| {
-                let is_text = !text.is_empty() && !text.contains(char::is_control) && max(text);
-                is_text.then(|| text.to_owned())
-            }
-        };
         let statuses = Status::ALL.map(Status::as_str).join(", ");
         let limit = |text: &str| number(text).filter(|limit| (1..=PAGE_MAX).contains(limit));
         Ok(Self {
-            sub: query.value(
-                "sub",
-                format!("1 to {SUB_BYTES_MAX} bytes without control characters"),
-                text(|text| text.len() <= SUB_BYTES_MAX),
-            )?,
+            sub: read_sub(&query)?,
             provider: query.value("provider", "a provider's name", |text| text.parse().ok())?,
             status: query.value("status", format!("one of: {statuses}"), Status::read)?,
             provider_account_id: query.value(
@@ -64,6 +54,19 @@ impl Listing {
                 .map(|cursor| Position::read(cursor, tenant).ok_or(BadQuery::Cursor))
                 .transpose()?,
         })
+    }
+}
+
+/// The end user that a query names.
+pub(super) fn read_sub(query: &Query) -> Result<Option<String>, BadQuery> {
+    let rule = format!("1 to {SUB_BYTES_MAX} bytes without control characters");
+    query.value("sub", rule, text(|text| text.len() <= SUB_BYTES_MAX))
+}
+
+fn text(max: fn(&str) -> bool) -> impl Fn(&str) -> Option<String> {
+    move |text: &str| {
+        let is_text = !text.is_empty() && !text.contains(char::is_control) && max(text);
+        is_text.then(|| text.to_owned())
     }
 }
 

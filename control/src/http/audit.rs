@@ -43,7 +43,7 @@ struct Linked {
 
 /// Where to go on.
 #[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "a description; `Trail::read` reads the query")]
 struct Asked {
     /// The `nextCursor` of this call and tenant; without it, the oldest line comes first.
@@ -52,6 +52,11 @@ struct Asked {
     /// 50, unless it is said.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
+    /// Lines of this connection only.
+    connection_id: Option<uuid::Uuid>,
+    /// Lines of this end user's connections only, while those are kept.
+    #[param(min_length = 1, max_length = 255)]
+    sub: Option<String>,
 }
 
 /// `GET /tenants/{tenant}/audit`
@@ -72,7 +77,7 @@ pub(super) async fn handler(
 ) -> Result<impl IntoResponse, ApiError> {
     caller.may(Action::Audit, &tenant)?;
     let trail = Trail::read(&query.unwrap_or_default(), &caller.tenant)?;
-    let lines = state.store.trail(&caller.tenant, trail).await??;
+    let lines = state.store.trail(&caller.tenant, &trail).await??;
     let next = lines.last().map_or(trail.after, |(line, hash)| Place {
         position: line.position,
         mark: Some(Mark::of(hash.as_bytes())),

@@ -23,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contract::{
-    id::JobId,
+    id::{DeliveryId, JobId},
     problem::{MEDIA_TYPE, Problem},
 };
 use std::any::Any;
@@ -55,6 +55,11 @@ pub enum ApiError {
     NoRedelivery,
     #[error("the delivery has not ended")]
     DeliveryNotEnded,
+    /// It waits for this delivery of the same connection.
+    #[error("the delivery waits for another")]
+    DeliveryBlocked(Option<DeliveryId>),
+    #[error("the destination of the delivery is stopped")]
+    DestinationStopped,
     #[error("more events than are redelivered together")]
     RedeliveryTooLarge,
     #[error("redelivery {0} is under way")]
@@ -116,7 +121,9 @@ impl ApiError {
             Self::NoRoute => Code::NoRoute,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::NotFound | Self::NoDelivery | Self::NoRedelivery => Code::NotFound,
-            Self::DeliveryNotEnded => Code::DeliveryNotEnded,
+            Self::DeliveryNotEnded | Self::DeliveryBlocked(_) | Self::DestinationStopped => {
+                Code::DeliveryNotEnded
+            }
             Self::RedeliveryTooLarge => Code::RedeliveryTooLarge,
             Self::RedeliveryUnderWay(_) => Code::RedeliveryUnderWay,
             Self::NoTicket => Code::TicketInvalid,
@@ -183,8 +190,16 @@ impl ApiError {
                      GET …/deliveries/redeliveries/{job} says how far it is."
                 );
             }
-            Self::DeliveryNotEnded => {
-                "The delivery is still on its way. Send it again when it is `delivered` or `exhausted`."
+            Self::DeliveryNotEnded => "The delivery changed meanwhile. Read it, and ask again.",
+            Self::DeliveryBlocked(by) => {
+                let by = by.map_or_else(|| "another".to_owned(), |by| by.to_string());
+                return format!(
+                    "The delivery waits for the delivery {by} of the same connection. Have that one sent again: this one \
+                     follows when it ends."
+                );
+            }
+            Self::DestinationStopped => {
+                "The delivery's destination is stopped, because it answered 410. PUT or DELETE …/destination starts it again."
             }
             Self::RedeliveryTooLarge => {
                 return format!(

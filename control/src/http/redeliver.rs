@@ -12,6 +12,7 @@ use crate::{
         audit::Actor,
         idempotency::Answer,
         redelivery::{Redelivery, RedeliveryRequest},
+        retry::Again,
     },
     store::{Asked, Asking, Claim},
 };
@@ -30,14 +31,15 @@ use contract::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The delivery that will send an event once more.
+/// The delivery that sends the event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Redelivering {
     #[schema(value_type = uuid::Uuid)]
     delivery_id: DeliveryId,
-    #[schema(value_type = uuid::Uuid)]
-    redelivery_of: DeliveryId,
+    /// The delivery that ended; null, where it is the one that was asked for, which is attempted now.
+    #[schema(required, value_type = Option<uuid::Uuid>)]
+    redelivery_of: Option<DeliveryId>,
     #[schema(value_type = uuid::Uuid)]
     event_id: EventId,
 }
@@ -55,7 +57,9 @@ struct Counted {
     until: DateTime<Utc>,
 }
 
-/// `POST /tenants/{tenant}/deliveries/{id}/redeliver`: a new delivery of the same event, under the same event id.
+/// `POST /tenants/{tenant}/deliveries/{id}/redeliver`: of a delivery that ended, a new one of the same event, under the
+/// same event id; of one that waits for its next attempt, that attempt now. One that waits for its predecessor is
+/// refused, and so the events of a connection stay in order.
 #[utoipa::path(
     post,
     path = "/tenants/{tenant}/deliveries/{id}/redeliver",
@@ -65,7 +69,7 @@ struct Counted {
     request_body(content = Option<Nothing>),
     responses((
         status = 202,
-        description = "It will be sent.",
+        description = "It is sent once more, or attempted now.",
         body = Redelivering,
         headers(
             ("cache-control" = String, description = "`no-store`."),
@@ -87,20 +91,34 @@ pub(super) async fn one(
     caller.may(Action::Notify, &tenant)?;
     let Nothing {} = object::optional(&body)?;
     let id = id.parse().map_err(|_malformed| ApiError::NoDelivery)?;
-    let event = state.store.delivered_event(&caller.tenant, id).await?;
-    let event = event.ok_or(ApiError::NoDelivery)?;
-    let new = state.mint.id(DeliveryId::from_parts);
-    let told = Redelivering { delivery_id: new, redelivery_of: id, event_id: event };
+    let at = state.clock.now();
+    let stands = state.store.delivery_stands(&caller.tenant, id, at).await?;
+    let stands = stands.ok_or(ApiError::NoDelivery)?;
+    let new = match stands.again() {
+        Again::Redeliver => Some(state.mint.id(DeliveryId::from_parts)),
+        Again::Retry | Again::UnderWay => None,
+        Again::Blocked(by) => return Err(ApiError::DeliveryBlocked(by)),
+        Again::Stopped => return Err(ApiError::DestinationStopped),
+    };
+    let told = Redelivering {
+        delivery_id: new.unwrap_or(id),
+        redelivery_of: new.map(|_new| id),
+        event_id: stands.event,
+    };
     let answer = answer(StatusCode::ACCEPTED, &told)?;
     let actor = Actor::Principal(caller.principal);
     let asking = Asking {
         tenant: &caller.tenant,
         actor: &actor,
         request_id: caller.request_id,
-        at: state.clock.now(),
+        at,
         settles: claim.as_deref().map(|claim| (claim, &answer)),
     };
-    accepted(state.store.redeliver(asking, id, new).await?, answer)
+    let asked = match new {
+        Some(new) => state.store.redeliver(asking, id, new).await?,
+        None => state.store.retry_delivery(asking, id).await?,
+    };
+    accepted(asked, answer)
 }
 
 /// `POST /tenants/{tenant}/deliveries/redeliver`: all events of a time whose first delivery ended; counted first,

@@ -64,22 +64,42 @@ impl Store {
     pub async fn trail(
         &self,
         tenant: &TenantId,
-        trail: Trail,
+        trail: &Trail,
     ) -> Result<Result<Vec<(ChainedLine, AuditHash)>, Lost>, StoreError> {
         let mut tx = self.begin(As::Tenant(tenant)).await?;
         if !is_of_trail(&mut tx, tenant, trail.after).await? {
             return Ok(Err(Lost::Unknown));
         }
-        let rows: Vec<LinkRow> = sqlx::query_as(
-            "SELECT link.position, link.hash, line.audit_id, at, actor, action, connection_id, request_id, detail
-             FROM audit_chain AS link JOIN audit_events AS line USING (tenant_id, position)
-             WHERE link.tenant_id = $1 AND link.position > $2 ORDER BY link.position LIMIT $3",
-        )
-        .bind(tenant.as_str())
-        .bind(trail.after.position)
-        .bind(i64::try_from(trail.limit).unwrap_or(i64::MAX))
-        .fetch_all(&mut *tx)
-        .await?;
+        let limit = i64::try_from(trail.limit).unwrap_or(i64::MAX);
+        // A query of its own, so that it is planned with its own index.
+        let rows: Vec<LinkRow> = match wanted(&mut tx, tenant, trail).await? {
+            None => {
+                sqlx::query_as(
+                    "SELECT link.position, link.hash, line.audit_id, at, actor, action, connection_id, request_id, detail
+                     FROM audit_chain AS link JOIN audit_events AS line USING (tenant_id, position)
+                     WHERE link.tenant_id = $1 AND link.position > $2 ORDER BY link.position LIMIT $3",
+                )
+                .bind(tenant.as_str())
+                .bind(trail.after.position)
+                .bind(limit)
+                .fetch_all(&mut *tx)
+                .await?
+            }
+            Some(connections) => {
+                sqlx::query_as(
+                    "SELECT link.position, link.hash, line.audit_id, at, actor, action, connection_id, request_id, detail
+                     FROM audit_events AS line JOIN audit_chain AS link USING (tenant_id, position)
+                     WHERE line.tenant_id = $1 AND line.position > $2 AND line.connection_id = ANY($4)
+                     ORDER BY line.position LIMIT $3",
+                )
+                .bind(tenant.as_str())
+                .bind(trail.after.position)
+                .bind(limit)
+                .bind(connections)
+                .fetch_all(&mut *tx)
+                .await?
+            }
+        };
         tx.commit().await?;
         rows.into_iter()
             .map(|row| Ok((row.line.of(tenant), read_hash("audit_chain.hash", row.hash)?)))
@@ -124,6 +144,25 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+/// Of which connections lines are wanted; nothing, if of all.
+async fn wanted(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    trail: &Trail,
+) -> Result<Option<Vec<Uuid>>, StoreError> {
+    let one = trail.connection.map(ConnectionId::as_uuid);
+    let Some(sub) = &trail.sub else { return Ok(one.map(|one| vec![one])) };
+    let mut connections: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT connection_id FROM connections WHERE tenant_id = $1 AND sub = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(sub)
+    .fetch_all(&mut **tx)
+    .await?;
+    connections.retain(|connection| one.is_none_or(|one| one == *connection));
+    Ok(Some(connections))
 }
 
 /// Whether the trail has what a place was told behind; nothing of the trail ever goes.

@@ -1,5 +1,6 @@
 //! What tenants asked to be sent again: one delivery at once, or all of a time in small batches.
 
+mod retry;
 mod shown;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::domain::{
     redelivery::{EVENTS_MAX, Ended, Redelivery},
 };
 use chrono::{DateTime, Utc};
-use contract::id::{ConnectionId, DeliveryId, EventId, JobId, TenantId};
+use contract::id::{ConnectionId, DeliveryId, JobId, TenantId};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -56,24 +57,6 @@ pub enum Asked {
 }
 
 impl Store {
-    /// The event of a delivery, if there is one.
-    pub async fn delivered_event(
-        &self,
-        tenant: &TenantId,
-        id: DeliveryId,
-    ) -> Result<Option<EventId>, StoreError> {
-        let mut tx = self.begin(As::Tenant(tenant)).await?;
-        let event: Option<Uuid> = sqlx::query_scalar(
-            "SELECT event_id FROM deliveries WHERE tenant_id = $1 AND delivery_id = $2",
-        )
-        .bind(tenant.as_str())
-        .bind(id.as_uuid())
-        .fetch_optional(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(event.map(EventId::from_uuid))
-    }
-
     /// Sends the event of a delivery that ended once more, under the id `new`.
     pub async fn redeliver(
         &self,
@@ -107,7 +90,8 @@ impl Store {
         };
         let connection = Some(ConnectionId::from_uuid(connection));
         let detail = serde_json::json!({ "deliveryId": id, "newDeliveryId": new });
-        if !self.settle_asking(&mut tx, asking, connection, detail).await? {
+        let line = (AuditAction::RedeliveryAsked, connection, detail);
+        if !self.settle_asking(&mut tx, asking, line).await? {
             return Ok(Asked::LeaseLost);
         }
         tx.commit().await?;
@@ -192,7 +176,8 @@ impl Store {
         let detail = serde_json::json!({ "jobId": job, "since": asked.since, "until": asked.until,
             "status": asked.status.map(Ended::as_str), "types": types(asked), "count": total,
             "replaces": replaced.map(JobId::from_uuid) });
-        if !self.settle_asking(&mut tx, asking, None, detail).await? {
+        let line = (AuditAction::RedeliveryAsked, None, detail);
+        if !self.settle_asking(&mut tx, asking, line).await? {
             return Ok(Asked::LeaseLost);
         }
         tx.commit().await?;
@@ -203,11 +188,9 @@ impl Store {
         &self,
         tx: &mut Tx,
         asking: Asking<'_>,
-        connection: Option<ConnectionId>,
-        detail: serde_json::Value,
+        (action, connection, detail): (AuditAction, Option<ConnectionId>, serde_json::Value),
     ) -> Result<bool, StoreError> {
         let Asking { tenant, actor, request_id, at, settles } = asking;
-        let action = AuditAction::RedeliveryAsked;
         let line = AuditLine { tenant, connection, actor, action, request_id, at };
         self.write_audit(tx, line, detail).await?;
         wake(tx);
