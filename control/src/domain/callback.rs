@@ -1,6 +1,6 @@
 //! What an OAuth callback's query says.
 
-use super::connection::Reason;
+use super::{connection::Reason, granted::read_list};
 use sha2::{Digest, Sha256};
 
 /// A state as it came back from a browser: unverified until a row is found under its hash.
@@ -33,6 +33,16 @@ pub enum Callback {
     Failed(UnverifiedState, Reason),
     /// There is no state, or more than one, so that nobody can say whose callback it is.
     Unreadable,
+}
+
+/// The scopes that a callback says were granted, as some providers do (RFC 6749 lets them); a browser brings it.
+/// Nothing, where it says none, or no list of scopes.
+pub fn scopes(query: &str) -> Option<Vec<String>> {
+    let mut values = url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "scope")
+        .map(|(_, value)| value);
+    let scopes = values.next()?;
+    values.next().is_none().then(|| read_list(&scopes)).flatten()
 }
 
 /// Longer than any state of Nango's, which are UUIDs.
@@ -92,6 +102,16 @@ mod tests {
             assert_eq!(read(query), Callback::Unreadable, "{query:?}");
         }
         assert_eq!(read(&format!("state={}", "a".repeat(256))), Callback::Unreadable);
+    }
+
+    #[test]
+    fn a_callback_names_scopes_once_or_not_at_all() {
+        let named = |query: &str| scopes(query).map(|scopes| scopes.join("|"));
+        assert_eq!(named("code=c&state=s&scope=openid+email").as_deref(), Some("openid|email"));
+        assert_eq!(named("scope=").as_deref(), Some(""));
+        for query in ["state=s", "scope=a&scope=b", "Scope=a", "scope=a%00b", "scopes=a"] {
+            assert_eq!(named(query), None, "{query}");
+        }
     }
 
     #[test]

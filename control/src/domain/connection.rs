@@ -143,6 +143,15 @@ impl Doubts {
         Self { missing_since: None, refresh_failing_since: None, rejected_since: None };
 }
 
+/// How an attempt to authorise a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastAuthorization {
+    /// One of [`super::transition::AttemptEnd`]'s outcomes, or of a newer release's while both run.
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub at: DateTime<Utc>,
+}
+
 /// One end user's authorised link through one integration, as far as it is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Connection {
@@ -168,10 +177,26 @@ pub struct Connection {
     /// The vault's name for it, once the vault said it.
     pub vault: Option<NangoConnectionId>,
     pub requested_scopes: Vec<String>,
+    /// What the open attempt requests, where that is something else.
+    pub asked_scopes: Option<Vec<String>>,
+    /// How the last attempt that ended did.
+    pub last_authorization: Option<LastAuthorization>,
     pub client_metadata: serde_json::Value,
     pub profile: Profile,
     pub doubts: Doubts,
     pub created_at: DateTime<Utc>,
+}
+
+impl Connection {
+    /// Which of the requested scopes the user did not grant; nothing, while nobody knows.
+    pub fn missing_scopes(&self) -> Option<Vec<&str>> {
+        self.profile.scopes.as_ref().map(|granted| granted.missing(&self.requested_scopes))
+    }
+
+    /// Which scopes the user granted; nothing, while nobody knows.
+    pub fn authorized_scopes(&self) -> Option<&[String]> {
+        self.profile.scopes.as_ref().map(|granted| granted.authorized.as_slice())
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +251,8 @@ pub(crate) mod fixture {
             open_attempt: (status == Pending).then(|| attempt(1)),
             vault: has_vault.then(|| "bound".parse().unwrap()),
             requested_scopes: vec!["repo".to_owned()],
+            asked_scopes: None,
+            last_authorization: None,
             client_metadata: serde_json::json!({}),
             profile: Profile::default(),
             doubts: Doubts::NONE,

@@ -2,6 +2,7 @@
 //! asked for. The built-in file has the form of an operator's.
 
 use super::{
+    granted::{ScopeRules, WrittenRules, is_parameter},
     profile::{Mapping, Method, Success, TokenRejected},
     provider::Provider,
     start::is_scope,
@@ -36,14 +37,18 @@ pub struct Descriptions(BTreeMap<Provider, Description>);
 struct Description {
     mapping: Option<Mapping>,
     scopes: Option<BTreeSet<String>>,
+    granted: Option<ScopeRules>,
+    consent: Option<BTreeMap<String, String>>,
 }
 
 /// A description as a file has it.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {
     profile: Option<WrittenMapping>,
     scopes: Option<Vec<String>>,
+    granted_scopes: Option<WrittenRules>,
+    consent_parameters: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,7 +114,12 @@ impl Descriptions {
                 Err(error) => refuse(error.to_string()),
             }
         }
-        if problems.is_empty() { Ok(Self(described)) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut read = Self(described);
+        read.settle();
+        Ok(read)
     }
 
     /// Takes in what `others` says. Where it does not speak of a profile or of scopes, what was known stays.
@@ -118,11 +128,33 @@ impl Descriptions {
             let known = self.0.entry(provider).or_default();
             known.mapping = other.mapping.or(known.mapping.take());
             known.scopes = other.scopes.or(known.scopes.take());
+            known.granted = other.granted.or(known.granted.take());
+            known.consent = other.consent.or(known.consent.take());
+        }
+        self.settle();
+    }
+
+    /// Whoever reads an answer about a profile reads the granted scopes in it, too.
+    fn settle(&mut self) {
+        for Description { mapping, granted, .. } in self.0.values_mut() {
+            if let Some(mapping) = mapping {
+                mapping.granted = granted.clone().unwrap_or_default();
+            }
         }
     }
 
     pub fn mapping(&self, provider: &Provider) -> Option<&Mapping> {
         self.0.get(provider)?.mapping.as_ref()
+    }
+
+    /// Where the provider says which scopes were granted.
+    pub fn granted(&self, provider: &Provider) -> Option<&ScopeRules> {
+        self.0.get(provider)?.granted.as_ref()
+    }
+
+    /// What is added to an authorization request so that the provider shows its consent screen in any case.
+    pub fn consent(&self, provider: &Provider) -> Option<&BTreeMap<String, String>> {
+        self.0.get(provider)?.consent.as_ref()
     }
 
     /// The scopes that may be asked for; nothing, where every scope may.
@@ -137,7 +169,19 @@ impl Written {
         for scope in scopes.iter().flatten().filter(|scope| !is_scope(scope)) {
             refuse(format!("scopes: {scope:?} is no scope: 1 to 255 visible characters, no comma"));
         }
-        Description { mapping: self.profile.map(|profile| profile.check(refuse)), scopes }
+        for name in self.consent_parameters.iter().flatten().map(|(name, _)| name) {
+            if !is_parameter(name) {
+                refuse(format!(
+                    "consentParameters: {name:?} is none that may be added; name one of the provider's own, such as prompt"
+                ));
+            }
+        }
+        Description {
+            mapping: self.profile.map(|profile| profile.check(refuse)),
+            scopes,
+            granted: self.granted_scopes.map(|rules| rules.check(refuse)),
+            consent: self.consent_parameters,
+        }
     }
 }
 
@@ -185,6 +229,7 @@ impl WrittenMapping {
             display_name,
             username,
             avatar,
+            granted: ScopeRules::default(),
         }
     }
 }
@@ -200,7 +245,7 @@ fn is_path(path: &str) -> bool {
 }
 
 /// RFC 6901, without the empty pointer: a whole answer is no text.
-fn is_pointer(pointer: &str) -> bool {
+pub(super) fn is_pointer(pointer: &str) -> bool {
     let escapes = pointer.split('~').skip(1);
     pointer.starts_with('/') && escapes.into_iter().all(|rest| rest.starts_with(['0', '1']))
 }
@@ -309,6 +354,9 @@ mod tests {
             "d": {"profile": {"method": "PUT", "paths": ["x"], "accountId": ["/id"]}},
             "e": {"profile": {"paths": ["x"], "accountId": ["/id"], "success": {"pointer": "ok", "equals": 1}}},
             "f": {"profile": {"paths": ["x"], "accountId": ["/id"], "tokenRejected": {"pointer": "error", "oneOf": []}}},
+            "g": {"grantedScopes": {"header": "X-Scopes", "pointer": "scopes", "includes": {"a b": ["c,d"]}},
+                "consentParameters": {"redirect_uri": "https://evil.example", "prompt": "consent", "": "x"}},
+            "h": {"grantedScopes": {"callback": true}},
         });
         let problems = read(&file).unwrap_err().join("\n");
         for told in [
@@ -325,10 +373,17 @@ mod tests {
             "f: profile: \"error\" is no JSON",
             "f: profile.tokenRejected is read",
             "f: profile.tokenRejected.oneOf must",
+            "g: grantedScopes.header: \"X-Scopes\"",
+            "g: grantedScopes: \"scopes\" is no JSON pointer",
+            "g: grantedScopes.includes: \"a b\"",
+            "g: grantedScopes.includes: \"c,d\"",
+            "g: consentParameters: \"redirect_uri\"",
+            "g: consentParameters: \"\"",
+            "h: unknown field `callback`",
         ] {
             assert!(problems.contains(told), "{told} in:\n{problems}");
         }
-        assert_eq!(problems.lines().count(), 13, "{problems}");
+        assert_eq!(problems.lines().count(), 20, "{problems}");
         for text in ["", "[]", "{", "null", "{\"a\": 1}"] {
             assert_eq!(Descriptions::read(text.as_bytes()).unwrap_err().len(), 1, "{text}");
         }

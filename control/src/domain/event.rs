@@ -18,7 +18,8 @@ pub enum Event {
     /// The attempt's time is up, and a last look at the vault found nothing of it.
     DeadlinePassed { attempt: AttemptId, was_called_back: bool },
     /// The client application asked for another attempt, which was opened at the vault.
-    Reconnected { attempt: AttemptId },
+    /// `scopes`, where it requests others than the connection has.
+    Reconnected { attempt: AttemptId, scopes: Option<Vec<String>> },
     /// The client application asked for its deletion.
     DeleteAsked,
     /// The deletion is done: the vault was asked, and holds nothing for it.

@@ -106,10 +106,14 @@ pub struct Notification<'a> {
     #[schema(required)]
     pub reason: Option<&'a str>,
     pub requested_scopes: &'a [String],
-    /// What is known to be granted, else what was requested.
-    pub authorized_scopes: &'a [String],
-    /// Whether `authorizedScopes` is known: the vault tells granted scopes only with the token.
+    /// The scopes that the user granted; null while they are not known.
+    #[schema(required)]
+    pub authorized_scopes: Option<&'a [String]>,
+    /// Whether `authorizedScopes` is known: not every provider says it without the token.
     pub scopes_verified: bool,
+    /// Those of `requestedScopes` that the user did not grant; null while that is not known.
+    #[schema(required)]
+    pub missing_scopes: Option<Vec<&'a str>>,
     #[schema(required)]
     pub provider_account_id: Option<&'a str>,
     #[schema(required)]
@@ -152,8 +156,9 @@ impl<'a> Notification<'a> {
             status: connection.status,
             reason,
             requested_scopes: &connection.requested_scopes,
-            authorized_scopes: &connection.requested_scopes,
-            scopes_verified: false,
+            authorized_scopes: connection.authorized_scopes(),
+            scopes_verified: connection.authorized_scopes().is_some(),
+            missing_scopes: connection.missing_scopes(),
             provider_account_id: profile.account_id.as_deref(),
             display_name: profile.display_name.as_deref(),
             metadata: Metadata {
@@ -179,6 +184,7 @@ mod tests {
             display_name: Some("Ada".to_owned()),
             username: Some("ada".to_owned()),
             avatar: None,
+            scopes: None,
         };
         let id = EventId::from_parts(0, &[0; 10]);
         let at = DateTime::UNIX_EPOCH;
@@ -189,7 +195,7 @@ mod tests {
                 r#"{"id":"00000000-0000-7000-8000-000000000000","type":"connection.activated","sequence":3,"#,
                 r#""occurredAt":"1970-01-01T00:00:00Z","connectionId":"00000000-0001-7101-8101-010101010101","#,
                 r#""tenantId":"acme","oidcSub":"user-1","provider":"github","status":"active","reason":null,"#,
-                r#""requestedScopes":["repo"],"authorizedScopes":["repo"],"scopesVerified":false,"#,
+                r#""requestedScopes":["repo"],"authorizedScopes":null,"scopesVerified":false,"missingScopes":null,"#,
                 r#""providerAccountId":"583231","displayName":"Ada","#,
                 r#""metadata":{"username":"ada","avatar":null},"clientMetadata":{}}"#
             )

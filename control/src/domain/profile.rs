@@ -1,5 +1,6 @@
 //! Who the user is at the provider, read from the provider's own "me" by a declared mapping.
 
+use super::granted::{GrantedScopes, ScopeRules};
 use serde_json::Value;
 
 /// What is known of the user's account; nothing, as long as nobody could ask.
@@ -9,6 +10,17 @@ pub struct Profile {
     pub display_name: Option<String>,
     pub username: Option<String>,
     pub avatar: Option<String>,
+    /// What the user granted, where the provider says so.
+    pub scopes: Option<GrantedScopes>,
+}
+
+impl Profile {
+    /// This profile, with the scopes that were known before where it says none.
+    #[must_use]
+    pub fn or_scopes_of(self, known: &Self) -> Self {
+        let scopes = self.scopes.or_else(|| known.scopes.clone());
+        Self { scopes, ..self }
+    }
 }
 
 /// Longer texts are cut off: they are shown to people, and a provider decides them.
@@ -62,6 +74,7 @@ pub struct Mapping {
     pub(super) display_name: Vec<String>,
     pub(super) username: Vec<String>,
     pub(super) avatar: Vec<String>,
+    pub(super) granted: ScopeRules,
 }
 
 impl Mapping {
@@ -72,6 +85,22 @@ impl Mapping {
     /// In the order in which they are tried: "me" may be somebody else, or nobody, for some tokens.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().map(String::as_str)
+    }
+
+    /// The header of the answer that lists the granted scopes.
+    pub fn scopes_header(&self) -> Option<&str> {
+        self.granted.header()
+    }
+
+    /// Adds to who the user is what the same answer says of granted scopes.
+    #[must_use]
+    pub fn with_scopes(&self, me: Me, header: Option<&str>, answer: &Value) -> Me {
+        match me {
+            Me::Is(profile) => {
+                Me::Is(Profile { scopes: self.granted.read(header, answer), ..profile })
+            }
+            Me::TokenRejected | Me::Unsaid => me,
+        }
     }
 
     /// Reads the provider's answer. What is not said in so many words is not read into it: a limit of rates or
@@ -101,6 +130,7 @@ impl Mapping {
             display_name: first(&self.display_name),
             username: first(&self.username),
             avatar: self.avatar.iter().find_map(|pointer| avatar(answer, pointer)),
+            scopes: None,
         })
     }
 }
@@ -137,7 +167,7 @@ mod tests {
         let expected = expected.map(|texts| {
             let [account_id, display_name, username, avatar] =
                 texts.map(|text| text.map(str::to_owned));
-            Profile { account_id, display_name, username, avatar }
+            Profile { account_id, display_name, username, avatar, scopes: None }
         });
         let expected = expected.map_or(Me::Unsaid, Me::Is);
         assert_eq!(mapping.read(&answer), expected, "{provider}: {answer}");

@@ -1,6 +1,6 @@
 //! The outside services that are configured, and our way to each.
 
-use super::{description::Descriptions, profile::Mapping};
+use super::{description::Descriptions, granted::ScopeRules, profile::Mapping};
 use contract::id::{IntegrationId, MalformedId};
 use serde::Serialize;
 use std::{
@@ -85,6 +85,16 @@ impl Catalogue {
     /// The scopes that may be asked for; nothing, where every scope may.
     pub fn scopes(&self, provider: &Provider) -> Option<&BTreeSet<String>> {
         self.described.scopes(provider)
+    }
+
+    /// Where the provider says which scopes were granted.
+    pub fn granted(&self, provider: &Provider) -> Option<&ScopeRules> {
+        self.described.granted(provider)
+    }
+
+    /// What is added to an authorization request so that the provider shows its consent screen in any case.
+    pub fn consent(&self, provider: &Provider) -> Option<&BTreeMap<String, String>> {
+        self.described.consent(provider)
     }
 
     pub fn is_empty(&self) -> bool {

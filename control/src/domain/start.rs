@@ -81,6 +81,10 @@ pub enum BadStart {
         "metadata must be an object of at most {METADATA_BYTES_MAX} bytes as JSON, without \\u0000"
     )]
     Metadata,
+    #[error(
+        "forceConsent is not supported for {provider}: leave it out; a scope that its user has not granted yet is asked for in any case"
+    )]
+    NoConsent { provider: Provider },
     #[error("returnUrl is not supported: this deployment leaves callbacks to Nango's page")]
     NoReturn,
     #[error(
@@ -102,10 +106,7 @@ impl StartRequest {
             let names: Vec<&str> = catalogue.providers().map(Provider::as_str).collect();
             return Err(BadStart::Provider { configured: names.join(", ") });
         };
-        if scopes.len() > SCOPES_MAX || !scopes.iter().all(|scope| is_scope(scope)) {
-            return Err(BadStart::Scopes);
-        }
-        check_allowed(catalogue, &provider, &scopes)?;
+        check_scopes(catalogue, &provider, &scopes)?;
         let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
         let text = metadata.to_string();
         // PostgreSQL keeps no NUL, wherever it stands in a document.
@@ -114,6 +115,18 @@ impl StartRequest {
         }
         Ok(Start { sub, provider, integration, scopes, metadata, return_url })
     }
+}
+
+/// Scopes that are requested: well written, and allowed.
+pub fn check_scopes(
+    catalogue: &Catalogue,
+    provider: &Provider,
+    scopes: &[String],
+) -> Result<(), BadStart> {
+    if scopes.len() > SCOPES_MAX || !scopes.iter().all(|scope| is_scope(scope)) {
+        return Err(BadStart::Scopes);
+    }
+    check_allowed(catalogue, provider, scopes)
 }
 
 /// Holds scopes against the provider's list, for a reconnect as well as for a start: what was taken off the list

@@ -2,7 +2,7 @@
 
 use super::{
     audit::AuditAction,
-    connection::{Connection, Doubts, Reason, Status},
+    connection::{Connection, Doubts, LastAuthorization, Reason, Status},
     notification::EventType,
     profile::Profile,
 };
@@ -13,6 +13,7 @@ use std::time::Duration;
 /// What an event does.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "one at a time: it is made, carried out and gone")]
 pub enum Effect {
     /// Nothing.
     Unchanged,
@@ -41,6 +42,8 @@ pub struct Transition {
     pub attempt_ended: Option<(AttemptEnd, Option<Reason>)>,
     /// The attempt that is open from now on.
     pub attempt_opened: Option<AttemptId>,
+    /// What it requests, where that is something else than before.
+    pub asked_scopes: Option<Vec<String>>,
     /// What the vault was seen to hold.
     pub confirmed: Option<NangoConnectionId>,
     /// Who the user is, where that was learned.
@@ -80,6 +83,14 @@ impl AttemptEnd {
             Self::Expired => "expired",
         }
     }
+
+    /// As client applications know it.
+    pub const fn outcome(self) -> &'static str {
+        match self {
+            Self::Done => "succeeded",
+            Self::Failed | Self::Superseded | Self::Expired => self.as_str(),
+        }
+    }
 }
 
 impl Transition {
@@ -90,6 +101,7 @@ impl Transition {
             reason: NewReason::Cleared,
             attempt_ended: None,
             attempt_opened: None,
+            asked_scopes: None,
             confirmed: None,
             profile: None,
             doubts: Doubts::NONE,
@@ -125,11 +137,27 @@ impl Connection {
             NewReason::Now(reason) => self.reason = Some(reason.as_str().to_owned()),
         }
         self.doubts = transition.doubts;
-        if transition.attempt_ended.is_some() {
+        if let Some((end, reason)) = transition.attempt_ended {
             self.open_attempt = None;
+            self.last_authorization = Some(LastAuthorization {
+                outcome: end.outcome().to_owned(),
+                reason: reason.map(|reason| reason.as_str().to_owned()),
+                at,
+            });
+            let asked = self.asked_scopes.take();
+            if end == AttemptEnd::Done {
+                self.requested_scopes = asked.unwrap_or(self.requested_scopes);
+            }
         }
         if let Some(opened) = transition.attempt_opened {
             self.open_attempt = Some(opened);
+            let asked = transition.asked_scopes.clone();
+            // What begins anew has nothing else to request; what works keeps what it has until it is renewed.
+            if self.status == Status::Pending {
+                self.requested_scopes = asked.unwrap_or(self.requested_scopes);
+            } else {
+                self.asked_scopes = asked;
+            }
         }
         if let Some(vault) = &transition.confirmed {
             self.vault = Some(vault.clone());

@@ -52,7 +52,10 @@ pub(super) async fn handler(
     let answered = match callback::read(&query) {
         Callback::Answered(unverified) => {
             match state.store.begin_callback(&unverified, now).await {
-                Ok(Begun::First(callback)) => go_on(&state, callback, &query).await,
+                Ok(Begun::First(callback)) => match note_scopes(&state, &callback, &query).await {
+                    Ok(()) => go_on(&state, callback, &query).await,
+                    Err(error) => Err(error),
+                },
                 Ok(Begun::Again { status, reason }) => Ok(page::stored(&status, reason.as_deref())),
                 Ok(Begun::Unknown) => Ok(page::unknown().into_response()),
                 Err(error) => Err(error),
@@ -77,6 +80,20 @@ pub(super) async fn handler(
         tracing::error!(error = chain(&error), "a callback could not be taken");
         page::unavailable().into_response()
     })
+}
+
+/// Keeps which scopes the callback says were granted. Who reads them asks whether this provider says so.
+async fn note_scopes(
+    state: &AppState,
+    callback: &BegunCallback,
+    query: &str,
+) -> Result<(), StoreError> {
+    match callback::scopes(query) {
+        Some(scopes) => {
+            state.store.note_callback_scopes(&callback.tenant, callback.attempt, &scopes).await
+        }
+        None => Ok(()),
+    }
 }
 
 /// Sends the browser on to Nango with the raw query byte for byte, for providers do not all encode it the

@@ -30,6 +30,8 @@ pub(super) struct Started {
     #[schema(value_type = String)]
     pub(super) tenant_id: TenantId,
     pub(super) status: Status,
+    /// Of the connection, at least: `GET …?wait=30&version=` with it waits for the next change.
+    pub(super) version: i64,
     /// Until when a callback is accepted.
     pub(super) expires_at: DateTime<Utc>,
 }

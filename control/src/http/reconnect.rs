@@ -12,7 +12,8 @@ use crate::{
         audit::Actor,
         connection::{Connection, Status},
         event::{Event, Rules},
-        start::check_allowed,
+        provider::Catalogue,
+        start::{BadStart, Scope, check_allowed, check_scopes},
     },
     nango::Authorize,
     store::{As, Change, Changed, Claim, Settled},
@@ -26,6 +27,7 @@ use axum::{
 };
 use contract::{action::Action, id::AttemptId};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// What may be said beside it.
@@ -37,6 +39,34 @@ struct Asked {
     #[schema(max_length = 2048)]
     #[serde(default)]
     return_url: Option<String>,
+    /// What the user is asked to grant; without it, what was requested before. They are the connection's once the
+    /// user allows.
+    #[schema(max_items = 100, value_type = Option<Vec<Scope>>)]
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+    /// Whether the provider is to show its consent screen though nothing new is requested; only of a provider that
+    /// can be made to.
+    #[serde(default)]
+    force_consent: bool,
+}
+
+impl Asked {
+    /// Checks what is requested; the parameters that force the consent screen, if that is asked for.
+    fn check<'a>(
+        &self,
+        catalogue: &'a Catalogue,
+        known: &Connection,
+    ) -> Result<Option<&'a BTreeMap<String, String>>, BadStart> {
+        match &self.scopes {
+            Some(scopes) => check_scopes(catalogue, &known.provider, scopes)?,
+            None => check_allowed(catalogue, &known.provider, &known.requested_scopes)?,
+        }
+        if !self.force_consent {
+            return Ok(None);
+        }
+        let forced = catalogue.consent(&known.provider);
+        forced.map(Some).ok_or_else(|| BadStart::NoConsent { provider: known.provider.clone() })
+    }
 }
 
 /// `POST /tenants/{tenant}/connections/{id}/reconnect`
@@ -79,7 +109,8 @@ pub(super) async fn handler(
     let known = state.store.connection(role, &caller.tenant, id).await?;
     let known = known.ok_or(ApiError::NotFound)?;
     let renews = known.renewable()?;
-    check_allowed(&state.catalogue, &known.provider, &known.requested_scopes)?;
+    let parameters = asked.check(&state.catalogue, &known)?;
+    let scopes = asked.scopes.as_deref().unwrap_or(&known.requested_scopes);
     let attempt = state.mint.id(AttemptId::from_parts);
     let authorization = state
         .nango
@@ -89,7 +120,8 @@ pub(super) async fn handler(
             attempt,
             sub: &known.sub,
             integration: &known.integration,
-            scopes: &known.requested_scopes,
+            scopes,
+            parameters,
             renews,
         })
         .await?;
@@ -105,6 +137,7 @@ pub(super) async fn handler(
         provider: known.provider.clone(),
         tenant_id: caller.tenant.clone(),
         status: if stays { known.status } else { Status::Pending },
+        version: known.version.saturating_add(1),
         expires_at,
     };
     let headers = [(header::CACHE_CONTROL, "no-store".to_owned())];
@@ -118,8 +151,8 @@ pub(super) async fn handler(
         opens: Some(opened::attempt(&state, attempt, &authorization, return_url, expires_at)?),
         settles: claim.as_deref().map(|claim| Settled::Call { claim, answer: &answer }),
     };
-    let decide =
-        |connection: &Connection| connection.apply(Event::Reconnected { attempt }, Rules::at(at));
+    let event = Event::Reconnected { attempt, scopes: asked.scopes.clone() };
+    let decide = |connection: &Connection| connection.apply(event, Rules::at(at));
     match state.store.change(role, change, decide).await? {
         Changed::Applied(_) => Ok(answer.into_response()),
         // It was deleted while Nango was asked.

@@ -72,6 +72,7 @@ pub(super) async fn handler(
             sub: &start.sub,
             integration: &start.integration,
             scopes: &start.scopes,
+            parameters: None,
             renews: None,
         })
         .await?;
@@ -88,6 +89,7 @@ pub(super) async fn handler(
         provider: start.provider.clone(),
         tenant_id: caller.tenant.clone(),
         status: Status::Pending,
+        version: 1,
         expires_at,
     };
     let answer = idempotency::answer(StatusCode::CREATED, headers, &started)?;

@@ -1,7 +1,7 @@
 //! A connection as it is shown: the same alone, in a list, and after a wait.
 
 use crate::domain::{
-    connection::{Connection, Status},
+    connection::{Connection, LastAuthorization, Status},
     provider::Provider,
 };
 use chrono::{DateTime, Utc};
@@ -37,6 +37,17 @@ pub(super) struct View {
     /// Counts the changes.
     version: i64,
     requested_scopes: Vec<String>,
+    /// The scopes that the user granted; null while they are not known.
+    #[schema(required)]
+    authorized_scopes: Option<Vec<String>>,
+    /// Whether `authorizedScopes` is known: not every provider says it without the token.
+    scopes_verified: bool,
+    /// Those of `requestedScopes` that the user did not grant; null while that is not known.
+    #[schema(required)]
+    missing_scopes: Option<Vec<String>>,
+    /// How the last authorization that ended did; null while none has. One that is open has not ended.
+    #[schema(required, inline)]
+    last_authorization: Option<Authorization>,
     #[schema(required)]
     provider_account_id: Option<String>,
     #[schema(required)]
@@ -46,6 +57,17 @@ pub(super) struct View {
     #[schema(value_type = Object)]
     client_metadata: serde_json::Value,
     created_at: DateTime<Utc>,
+}
+
+/// How an authorization ended.
+#[derive(Debug, Serialize, ToSchema)]
+struct Authorization {
+    /// `succeeded`, `failed`, `expired`, or `superseded` by another reconnect or a deletion.
+    outcome: String,
+    /// Why it failed or expired, by a stable name such as `access_denied`.
+    #[schema(required)]
+    reason: Option<String>,
+    at: DateTime<Utc>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,6 +80,12 @@ struct Metadata {
 
 impl From<Connection> for View {
     fn from(connection: Connection) -> Self {
+        let own = |scopes: &[&str]| scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let authorized_scopes = connection.authorized_scopes().map(<[String]>::to_vec);
+        let missing_scopes = connection.missing_scopes().map(|scopes| own(&scopes));
+        let last_authorization = connection
+            .last_authorization
+            .map(|LastAuthorization { outcome, reason, at }| Authorization { outcome, reason, at });
         let profile = connection.profile;
         Self {
             connection_id: connection.id,
@@ -71,6 +99,10 @@ impl From<Connection> for View {
             next_action: connection.status.next_action(),
             version: connection.version,
             requested_scopes: connection.requested_scopes,
+            scopes_verified: authorized_scopes.is_some(),
+            authorized_scopes,
+            missing_scopes,
+            last_authorization,
             provider_account_id: profile.account_id,
             display_name: profile.display_name,
             metadata: Metadata { username: profile.username, avatar: profile.avatar },

@@ -145,6 +145,11 @@ impl Answer {
         header(&self.headers, name)
     }
 
+    /// A header of the provider's, where Nango forwards it.
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// What an answer means that is no success. Only Nango's own error code is kept of it.
     pub(super) fn refusal(&self) -> NangoError {
         let code = self.is_json().then(|| wire::error_code(&self.body)).flatten();

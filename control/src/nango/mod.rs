@@ -64,6 +64,8 @@ pub struct Authorize<'a> {
     pub sub: &'a str,
     pub integration: &'a IntegrationId,
     pub scopes: &'a [String],
+    /// What is added to the request at the provider.
+    pub parameters: Option<&'a BTreeMap<String, String>>,
     /// The connection at the vault that is to be renewed, and keeps its name there.
     pub renews: Option<&'a NangoConnectionId>,
 }
@@ -291,8 +293,11 @@ impl NangoClient {
                 .header("provider-config-key", integration.as_str())
                 .header("connection-id", id.as_str());
             let answer = self.ask(PROFILE, deadline, authorized(request, key)).await;
-            let answer = answer.and_then(|answer| answer.json::<serde_json::Value>());
-            said = answer.map(|answer| mapping.read(&answer));
+            said = answer.and_then(|answer| {
+                let body = answer.json::<serde_json::Value>()?;
+                let scopes = mapping.scopes_header().and_then(|name| answer.named(name));
+                Ok(mapping.with_scopes(mapping.read(&body), scopes, &body))
+            });
             // Where the provider is down, another path may name another account.
             let is_over = |error: &NangoError| {
                 matches!(error, NangoError::Unreachable(_) | NangoError::Busy { .. })

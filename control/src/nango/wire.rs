@@ -15,7 +15,7 @@ pub(super) struct CreateSession<'a> {
     #[serde(flatten)]
     of: SessionOf<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    integrations_config_defaults: BTreeMap<&'a str, Defaults>,
+    integrations_config_defaults: BTreeMap<&'a str, Defaults<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -26,8 +26,11 @@ enum SessionOf<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Defaults {
-    connection_config: ConnectionConfig,
+struct Defaults<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_config: Option<ConnectionConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_params: Option<&'a BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,10 +43,12 @@ impl<'a> CreateSession<'a> {
     pub(super) fn new(asked: &Authorize<'a>, tags: BTreeMap<&'static str, String>) -> Self {
         let integration = asked.integration.as_str();
         let mut integrations_config_defaults = BTreeMap::new();
-        if !asked.scopes.is_empty() {
-            let oauth_scopes_override = asked.scopes.join(",");
-            let connection_config = ConnectionConfig { oauth_scopes_override };
-            integrations_config_defaults.insert(integration, Defaults { connection_config });
+        let connection_config = (!asked.scopes.is_empty())
+            .then(|| ConnectionConfig { oauth_scopes_override: asked.scopes.join(",") });
+        let authorization_params = asked.parameters;
+        if connection_config.is_some() || authorization_params.is_some() {
+            let defaults = Defaults { connection_config, authorization_params };
+            integrations_config_defaults.insert(integration, defaults);
         }
         let of = match asked.renews {
             None => SessionOf::New { allowed_integrations: [integration] },
@@ -249,7 +254,7 @@ mod tests {
     fn scopes_are_overridden_only_when_some_are_asked_for() {
         let (tenant, integration) = ("acme".parse().unwrap(), "gh".parse().unwrap());
         let bound: NangoConnectionId = "n-1".parse().unwrap();
-        let body = |scopes: &[&str], renews| {
+        let body_with = |scopes: &[&str], renews, forced: Option<BTreeMap<String, String>>| {
             let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
             let asked = Authorize {
                 tenant: &tenant,
@@ -258,10 +263,18 @@ mod tests {
                 sub: "u",
                 integration: &integration,
                 scopes: &scopes,
+                parameters: forced.as_ref(),
                 renews,
             };
             serde_json::to_value(CreateSession::new(&asked, BTreeMap::new())).unwrap()
         };
+        let body = |scopes: &[&str], renews| body_with(scopes, renews, None);
+        let prompt: BTreeMap<String, String> = [("prompt".to_owned(), "consent".to_owned())].into();
+        assert_eq!(
+            body_with(&[], Some(&bound), Some(prompt)),
+            json!({"tags": {}, "connection_id": "n-1", "integration_id": "gh", "integrations_config_defaults":
+                {"gh": {"authorization_params": {"prompt": "consent"}}}})
+        );
         assert_eq!(
             body(&["repo", "read:user"], None),
             json!({"tags": {}, "allowed_integrations": ["gh"], "integrations_config_defaults":

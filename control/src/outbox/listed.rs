@@ -34,7 +34,12 @@ impl Outbox {
             return Ok(false);
         };
         let is_awaited = known.open_attempt == Some(row.attempt);
-        let profile = if is_awaited { self.profile(&known, row).await } else { Profile::default() };
+        let profile = if is_awaited {
+            let profile = self.profile(&known, row).await;
+            self.with_callback_scopes(&known, row, profile).await?
+        } else {
+            Profile::default()
+        };
         let event = Event::Listed { attempt: row.attempt, vault: row.id.clone(), refresh, profile };
         self.apply(&known, event, settles).await?;
         Ok(true)
@@ -108,6 +113,20 @@ impl Outbox {
                 Profile::default()
             }
         }
+    }
+
+    /// Adds which scopes the callback said were granted, where the provider is described to say so there, and
+    /// said it nowhere else.
+    async fn with_callback_scopes(
+        &self,
+        known: &Connection,
+        row: &Listed,
+        profile: Profile,
+    ) -> Result<Profile, StoreError> {
+        let rules = self.catalogue.granted(&known.provider).filter(|rules| rules.in_callback());
+        let Some(rules) = rules.filter(|_| profile.scopes.is_none()) else { return Ok(profile) };
+        let said = self.store.callback_scopes(&row.tenant, row.attempt).await?;
+        Ok(Profile { scopes: said.map(|scopes| rules.granted(scopes)), ..profile })
     }
 
     /// Whether the provider takes the token, and whose it is; nothing, where nobody can say.

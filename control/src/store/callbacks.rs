@@ -131,6 +131,45 @@ impl Store {
         }))
     }
 
+    /// Keeps which scopes a callback said were granted.
+    pub async fn note_callback_scopes(
+        &self,
+        tenant: &TenantId,
+        attempt: AttemptId,
+        scopes: &[String],
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        sqlx::query(
+            "UPDATE attempts SET callback_scopes = $3
+             WHERE tenant_id = $1 AND attempt_id = $2 AND status = 'open'",
+        )
+        .bind(tenant.as_str())
+        .bind(attempt.as_uuid())
+        .bind(scopes)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Which scopes the callback of an attempt said were granted, if it said any.
+    pub async fn callback_scopes(
+        &self,
+        tenant: &TenantId,
+        attempt: AttemptId,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let scopes: Option<Option<Vec<String>>> = sqlx::query_scalar(
+            "SELECT callback_scopes FROM attempts WHERE tenant_id = $1 AND attempt_id = $2",
+        )
+        .bind(tenant.as_str())
+        .bind(attempt.as_uuid())
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(scopes.flatten())
+    }
+
     /// Keeps what Nango said of a callback that was finished there, and looks at the vault now.
     pub async fn note_finished(
         &self,

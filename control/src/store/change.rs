@@ -288,10 +288,13 @@ impl Change<'_> {
 }
 
 async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
+    let (granted, last) = (after.profile.scopes.as_ref(), after.last_authorization.as_ref());
     sqlx::query(
         "UPDATE connections SET status = $3, reason = $4, since = $5, checked_at = $6, version = $7, sequence = $8,
             open_attempt_id = $9, nango_connection_id = $10, provider_account_id = $11, display_name = $12,
-            username = $13, avatar = $14, missing_since = $15, refresh_failing_since = $16, rejected_since = $17
+            username = $13, avatar = $14, missing_since = $15, refresh_failing_since = $16, rejected_since = $17,
+            requested_scopes = $18, asked_scopes = $19, authorized_scopes = $20, covered_scopes = $21,
+            last_authorization_outcome = $22, last_authorization_reason = $23, last_authorization_at = $24
          WHERE tenant_id = $1 AND connection_id = $2",
     )
     .bind(after.tenant.as_str())
@@ -311,6 +314,13 @@ async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
     .bind(after.doubts.missing_since)
     .bind(after.doubts.refresh_failing_since)
     .bind(after.doubts.rejected_since)
+    .bind(&after.requested_scopes)
+    .bind(after.asked_scopes.as_ref())
+    .bind(granted.map(|granted| &granted.authorized))
+    .bind(granted.map(|granted| &granted.covered))
+    .bind(last.map(|last| &last.outcome))
+    .bind(last.and_then(|last| last.reason.as_ref()))
+    .bind(last.map(|last| last.at))
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::domain::{
     audit::{Actor, AuditAction},
-    connection::{Connection, Doubts, Status},
+    connection::{Connection, Doubts, LastAuthorization, Status},
+    granted::GrantedScopes,
     profile::Profile,
     start::Start,
 };
@@ -54,6 +55,12 @@ pub(super) struct Row {
     display_name: Option<String>,
     username: Option<String>,
     avatar: Option<String>,
+    authorized_scopes: Option<Vec<String>>,
+    covered_scopes: Option<Vec<String>>,
+    asked_scopes: Option<Vec<String>>,
+    last_authorization_outcome: Option<String>,
+    last_authorization_reason: Option<String>,
+    last_authorization_at: Option<DateTime<Utc>>,
     missing_since: Option<DateTime<Utc>>,
     refresh_failing_since: Option<DateTime<Utc>>,
     rejected_since: Option<DateTime<Utc>>,
@@ -68,6 +75,9 @@ impl TryFrom<Row> for Connection {
             StoreError::Corrupt(format!("connections.status holds {:?}", row.status))
         })?;
         let vault = row.nango_connection_id.as_deref();
+        let ended = row.last_authorization_outcome.zip(row.last_authorization_at);
+        let reason = row.last_authorization_reason;
+        let granted = row.authorized_scopes.zip(row.covered_scopes);
         Ok(Self {
             tenant: read("connections.tenant_id", &row.tenant_id)?,
             id: ConnectionId::from_uuid(row.connection_id),
@@ -83,12 +93,19 @@ impl TryFrom<Row> for Connection {
             open_attempt: row.open_attempt_id.map(AttemptId::from_uuid),
             vault: vault.map(|id| read("connections.nango_connection_id", id)).transpose()?,
             requested_scopes: row.requested_scopes,
+            asked_scopes: row.asked_scopes,
+            last_authorization: ended.map(|(outcome, at)| LastAuthorization {
+                outcome,
+                reason,
+                at,
+            }),
             client_metadata: row.client_metadata,
             profile: Profile {
                 account_id: row.provider_account_id,
                 display_name: row.display_name,
                 username: row.username,
                 avatar: row.avatar,
+                scopes: granted.map(|(authorized, covered)| GrantedScopes { authorized, covered }),
             },
             doubts: Doubts {
                 missing_since: row.missing_since,
@@ -109,7 +126,8 @@ macro_rules! select {
                  GREATEST(checked_at, CASE WHEN status IN ('active', 'needs_reauth') AND missing_since IS NULL
                      THEN (SELECT swept_at()) END) AS checked_at,
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
-                 provider_account_id, display_name, username, avatar, missing_since, refresh_failing_since,
+                 provider_account_id, display_name, username, avatar, authorized_scopes, covered_scopes, asked_scopes,
+                 last_authorization_outcome, last_authorization_reason, last_authorization_at, missing_since, refresh_failing_since,
                  rejected_since, created_at
              FROM connections WHERE ",
             $which

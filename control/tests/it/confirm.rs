@@ -16,7 +16,7 @@ async fn a_confirmed_success_activates_and_notifies(pool: PgPool) {
         json!({"id": notified[0].id, "type": "connection.activated", "sequence": 1,
             "occurredAt": text(app.clock.now()), "connectionId": started["connectionId"], "tenantId": "acme",
             "oidcSub": "user-1", "provider": "github", "status": "active", "reason": null,
-            "requestedScopes": ["repo"], "authorizedScopes": ["repo"], "scopesVerified": false,
+            "requestedScopes": ["repo"], "authorizedScopes": null, "scopesVerified": false, "missingScopes": null,
             "providerAccountId": "583231", "displayName": "The Octocat",
             "metadata": {"username": "octocat", "avatar": "https://avatars.example/583231"},
             "clientMetadata": {"plan": "pro"}})

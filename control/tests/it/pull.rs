@@ -84,6 +84,7 @@ async fn write_as_service(app: &TestApp, number: i64) {
         reason: NewReason::Kept,
         attempt_ended: None,
         attempt_opened: None,
+        asked_scopes: None,
         confirmed: None,
         profile: None,
         doubts: Doubts::NONE,

@@ -55,6 +55,8 @@ pub struct Setup {
     /// Networks that tenants' own destinations may be in, and ports of them.
     pub egress: (&'static str, Vec<u16>),
     pub limits: Limits,
+    /// What the operator describes of providers besides.
+    pub providers: &'static str,
 }
 
 impl Default for Setup {
@@ -68,6 +70,7 @@ impl Default for Setup {
             has_data_key: true,
             egress: ("", vec![443]),
             limits: Limits::default(),
+            providers: "{}",
         }
     }
 }
@@ -123,6 +126,7 @@ pub fn service(
     catalogue.add("SLACK", "not-at-nango").unwrap();
     let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
     catalogue.describe(Descriptions::read(described).unwrap());
+    catalogue.describe(Descriptions::read(setup.providers.as_bytes()).unwrap());
     let catalogue = Arc::new(catalogue);
     let state = AppState {
         store: store.clone(),

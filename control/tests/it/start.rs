@@ -19,14 +19,15 @@ async fn a_start_answers_with_the_providers_own_url(pool: PgPool) {
     assert_eq!(
         started,
         json!({"connectionId": started["connectionId"], "authorizationUrl": url, "state": started["state"],
-            "provider": "github", "tenantId": "acme", "status": "pending", "expiresAt": expires_at})
+            "provider": "github", "tenantId": "acme", "status": "pending", "version": 1, "expiresAt": expires_at})
     );
     let now = text(app.clock.now());
     assert_eq!(
         app.get(started["connectionId"].as_str().unwrap()).await,
         json!({"connectionId": started["connectionId"], "tenantId": "acme", "sub": "user-1", "provider": "github",
             "status": "pending", "reason": null, "since": now, "checkedAt": null, "nextAction": "authorize",
-            "version": 1, "requestedScopes": ["repo"], "providerAccountId": null, "displayName": null,
+            "version": 1, "requestedScopes": ["repo"], "authorizedScopes": null, "scopesVerified": false,
+            "missingScopes": null, "lastAuthorization": null, "providerAccountId": null, "displayName": null,
             "metadata": {"username": null, "avatar": null}, "clientMetadata": {"plan": "pro"}, "createdAt": now})
     );
     app.finish().await;

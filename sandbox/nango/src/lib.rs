@@ -33,7 +33,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -115,6 +115,8 @@ pub(crate) struct Shared {
     webhook_url: Mutex<Option<String>>,
     signing_keys: Mutex<KeyRing>,
     api_calls: AtomicUsize,
+    /// Whether the proxy forwards the provider's headers.
+    forwards_headers: AtomicBool,
 }
 
 impl StandIn {
@@ -146,6 +148,7 @@ impl StandIn {
             excess: Mutex::default(),
             webhook_url: Mutex::default(),
             api_calls: AtomicUsize::default(),
+            forwards_headers: AtomicBool::default(),
         });
         let router = router(Arc::clone(&shared));
         let (leaves, mut left) = watch::channel(false);
@@ -200,6 +203,11 @@ impl StandIn {
         self.leaves.send_replace(true);
     }
 
+    /// The proxy forwards the provider's headers from now on, as Nango does of chunked answers.
+    pub fn forward_headers(&self) {
+        self.shared.forwards_headers.store(true, Ordering::SeqCst);
+    }
+
     /// The main key may do more than it should.
     pub fn let_main_key(&self, excess: Excess) {
         *lock(&self.shared.excess) = excess;
@@ -213,6 +221,11 @@ impl StandIn {
     /// Deletes a connection without telling anybody.
     pub fn delete_behind_back(&self, connection_id: &str) -> bool {
         lock(&self.shared.vault).delete(connection_id)
+    }
+
+    /// Takes everything out of sight, as a key of another environment does, or puts it back.
+    pub fn hide_connections(&self, are_hidden: bool) {
+        lock(&self.shared.vault).hide(are_hidden);
     }
 
     /// Makes Nango's own refreshing of a connection fail, or work again; the list shows it.

@@ -71,6 +71,7 @@ fn send_off(shared: &Shared, session: crate::vault::Session, integration: String
     let code_verifier = hex();
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&code_verifier));
     let scopes = session.scopes_override.clone().unwrap_or_else(|| DEFAULT_SCOPES.to_owned());
+    let added = session.authorization_params.clone();
     let connection_id = session.reconnects.clone().unwrap_or_else(|| random_uuid().to_string());
     let pending = Pending { session, integration, connection_id, code_verifier };
     let state = lock(&shared.vault).await_callback(pending);
@@ -87,6 +88,12 @@ fn send_off(shared: &Shared, session: crate::vault::Session, integration: String
             ("code_challenge_method", "S256"),
         ],
     );
+    let location = location.map(|mut url| {
+        if !added.is_empty() {
+            url.query_pairs_mut().extend_pairs(&added);
+        }
+        url
+    });
     // An address of a socket makes a URL.
     let location = location.map(String::from).unwrap_or_default();
     let cookie = format!("oauth2-{state}=1; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax");

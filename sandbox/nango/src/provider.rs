@@ -17,7 +17,10 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use url::Url;
@@ -56,6 +59,12 @@ struct Shared {
     mood: Mutex<Mood>,
     codes: Mutex<HashMap<String, Granted>>,
     tokens: Mutex<Vec<String>>,
+    /// What each token may do, as `x-oauth-scopes` says it.
+    scopes: Mutex<HashMap<String, String>>,
+    /// Whether the callback names the granted scopes, as Google's does.
+    names_scopes: AtomicBool,
+    /// The query of the last authorization request.
+    last_request: Mutex<HashMap<String, String>>,
     /// How many codes were brought.
     asked: watch::Sender<usize>,
     /// How many of them were answered with a token.
@@ -113,6 +122,21 @@ impl Provider {
         drop(self.shared.issued.subscribe().wait_for(|issued| *issued > 0).await);
     }
 
+    /// Makes callbacks name the granted scopes, as Google's do; GitHub's do not.
+    pub fn name_scopes_in_callbacks(&self) {
+        self.shared.names_scopes.store(true, Ordering::SeqCst);
+    }
+
+    /// Every token may do this from now on, as after its user took something away.
+    pub fn change_scopes(&self, scopes: &str) {
+        lock(&self.shared.scopes).values_mut().for_each(|kept| scopes.clone_into(kept));
+    }
+
+    /// A parameter of the last authorization request that a browser answered.
+    pub fn requested(&self, parameter: &str) -> Option<String> {
+        lock(&self.shared.last_request).get(parameter).cloned()
+    }
+
     pub(crate) fn issued_tokens(&self) -> Vec<String> {
         lock(&self.shared.tokens).clone()
     }
@@ -151,19 +175,28 @@ async fn ask(Query(asked): Query<Asked>) -> Response {
 #[derive(Debug, Deserialize)]
 struct Decision {
     decision: String,
+    /// The scopes that the user left checked, separated by spaces; all that were asked for, if it is absent.
+    granted: Option<String>,
 }
 
 async fn decide(
     State(shared): State<Arc<Shared>>,
     Query(asked): Query<Asked>,
-    Form(Decision { decision }): Form<Decision>,
+    Query(all): Query<HashMap<String, String>>,
+    Form(Decision { decision, granted }): Form<Decision>,
 ) -> Response {
+    *lock(&shared.last_request) = all;
     let Asked { redirect_uri, state, scope, code_challenge } = asked;
+    let scope = granted.unwrap_or(scope);
     let answer = if decision == "allow" {
         let code = hex();
+        let mut answer = vec![("code", code.clone()), ("state", state)];
+        if shared.names_scopes.load(Ordering::SeqCst) {
+            answer.push(("scope", scope.clone()));
+        }
         let granted = Granted { redirect_uri: redirect_uri.clone(), scope, code_challenge };
-        lock(&shared.codes).insert(code.clone(), granted);
-        vec![("code", code), ("state", state)]
+        lock(&shared.codes).insert(code, granted);
+        answer
     } else {
         let why = "The user has denied your application access.".to_owned();
         vec![("error", "access_denied".to_owned()), ("error_description", why), ("state", state)]
@@ -201,6 +234,7 @@ async fn exchange(State(shared): State<Arc<Shared>>, Form(exchange): Form<Exchan
     };
     let token = format!("gho_{}{}", hex(), "0000");
     lock(&shared.tokens).push(token.clone());
+    lock(&shared.scopes).insert(token.clone(), granted.scope.replace(' ', ", "));
     shared.issued.send_modify(|issued| *issued = issued.saturating_add(1));
     let scope = granted.scope.replace(' ', ",");
     Json(json!({"access_token": token, "token_type": "bearer", "scope": scope})).into_response()
@@ -214,7 +248,9 @@ async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
     if is_issued(&shared, &headers) {
         let user = json!({"login": "octocat", "id": 583_231, "type": "User", "name": "The Octocat",
             "avatar_url": "https://avatars.example/583231"});
-        Json(user).into_response()
+        // https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
+        let scopes = lock(&shared.scopes).get(bearer(&headers)).cloned().unwrap_or_default();
+        ([("x-oauth-scopes", scopes)], Json(user)).into_response()
     } else {
         let error = json!({"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"});
         (StatusCode::UNAUTHORIZED, Json(error)).into_response()
@@ -222,10 +258,14 @@ async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
 }
 
 fn is_issued(shared: &Shared, headers: &HeaderMap) -> bool {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let token = bearer(headers);
     let is_taken = *lock(&shared.mood) != Mood::RejectsTokens;
     is_taken && lock(&shared.tokens).iter().any(|issued| issued == token)
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
 }
 
 /// Slack's failure is a success to HTTP.

@@ -11,7 +11,11 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
+
+/// Nango forwards every header of a chunked answer, and newer releases of any answer; else only a few, of which
+/// this is none.
+const SCOPES: &str = "x-oauth-scopes";
 
 pub(crate) async fn handler(
     State(shared): State<Arc<Shared>>,
@@ -27,11 +31,18 @@ pub(crate) async fn handler(
     let url = format!("http://{}/{path}", shared.provider);
     let answer = async {
         let answer = shared.http.request(method, url).bearer_auth(token).send().await?;
-        let status = answer.status();
-        Ok::<_, reqwest::Error>((status, answer.json::<Value>().await?))
+        let (status, scopes) = (answer.status(), answer.headers().get(SCOPES).cloned());
+        Ok::<_, reqwest::Error>((status, scopes, answer.json::<Value>().await?))
     };
     match answer.await {
-        Ok((status, body)) => Ok(json_answer(status, &body)),
+        Ok((status, scopes, body)) => {
+            let mut answer = json_answer(status, &body);
+            if let Some(scopes) = scopes.filter(|_| shared.forwards_headers.load(Ordering::SeqCst))
+            {
+                answer.headers_mut().insert(SCOPES, scopes);
+            }
+            Ok(answer)
+        }
         Err(_unreachable) => Err(json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({}))),
     }
 }

@@ -14,7 +14,7 @@ use axum::{
 };
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// How long the real ones live; the stand-in's end when they are told to.
 const SESSION_LIFE: TimeDelta = TimeDelta::minutes(30);
@@ -72,6 +72,7 @@ pub(crate) async fn reconnect(
     }
     let mut session = read(&shared, &body, RECONNECT_FIELDS)?;
     session.scopes_override = scopes_override(&body, &integration);
+    session.authorization_params = authorization_params(&body, &integration);
     session.allowed_integrations = vec![integration];
     session.reconnects = Some(id);
     Ok(opened(&shared, session))
@@ -122,11 +123,14 @@ fn read(shared: &Shared, body: &Value, known: &[&str]) -> Result<Session, Answer
         }),
     );
     let scopes_override = allowed_integrations.first().and_then(|key| scopes_override(body, key));
+    let authorization_params =
+        allowed_integrations.first().map(|key| authorization_params(body, key)).unwrap_or_default();
     Ok(Session {
         tags,
         end_user_id,
         allowed_integrations,
         scopes_override,
+        authorization_params,
         reconnects: None,
         is_expired: false,
     })
@@ -135,6 +139,13 @@ fn read(shared: &Shared, body: &Value, known: &[&str]) -> Result<Session, Answer
 fn scopes_override(body: &Value, integration: &str) -> Option<String> {
     let defaults = body.get("integrations_config_defaults")?.get(integration)?;
     Some(defaults.pointer("/connection_config/oauth_scopes_override")?.as_str()?.to_owned())
+}
+
+fn authorization_params(body: &Value, integration: &str) -> BTreeMap<String, String> {
+    let defaults = body.get("integrations_config_defaults").and_then(|it| it.get(integration));
+    let params = defaults.and_then(|it| it.get("authorization_params")).and_then(Value::as_object);
+    let texts = params.into_iter().flatten();
+    texts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {

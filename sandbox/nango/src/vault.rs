@@ -15,6 +15,8 @@ pub(crate) struct Session {
     pub(crate) end_user_id: Option<String>,
     pub(crate) allowed_integrations: Vec<String>,
     pub(crate) scopes_override: Option<String>,
+    /// What is added to the authorization request.
+    pub(crate) authorization_params: BTreeMap<String, String>,
     /// The connection that is to be renewed.
     pub(crate) reconnects: Option<String>,
     pub(crate) is_expired: bool,
@@ -48,6 +50,8 @@ pub(crate) struct Vault {
     sessions: HashMap<String, Session>,
     pending: HashMap<String, Pending>,
     connections: Vec<Kept>,
+    /// Those of an environment that the key is not for.
+    hidden: Vec<Kept>,
     made: u64,
     sent_off: usize,
 }
@@ -135,6 +139,16 @@ impl Vault {
     /// The newest first, as Nango lists them.
     pub(crate) fn list(&self) -> impl Iterator<Item = &Kept> {
         self.connections.iter().rev()
+    }
+
+    /// Swaps what is kept for what another environment has, which is nothing.
+    pub(crate) fn hide(&mut self, are_hidden: bool) {
+        let (from, to) = if are_hidden {
+            (&mut self.connections, &mut self.hidden)
+        } else {
+            (&mut self.hidden, &mut self.connections)
+        };
+        to.append(from);
     }
 
     pub(crate) fn delete(&mut self, connection_id: &str) -> bool {

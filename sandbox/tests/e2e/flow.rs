@@ -131,8 +131,8 @@ async fn a_user_connects_and_the_application_is_told() {
         *body,
         json!({"id": body["id"], "type": "connection.activated", "sequence": 1, "occurredAt": body["occurredAt"],
             "connectionId": started["connectionId"], "tenantId": "acme", "oidcSub": "user-1", "provider": "github",
-            "status": "active", "reason": null, "requestedScopes": ["repo"], "authorizedScopes": ["repo"],
-            "scopesVerified": false, "providerAccountId": "583231", "displayName": "The Octocat",
+            "status": "active", "reason": null, "requestedScopes": ["repo"], "authorizedScopes": null,
+            "scopesVerified": false, "missingScopes": null, "providerAccountId": "583231", "displayName": "The Octocat",
             "metadata": {"username": "octocat", "avatar": "https://avatars.example/583231"},
             "clientMetadata": {"plan": "pro"}})
     );

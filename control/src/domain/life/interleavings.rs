@@ -27,7 +27,7 @@ fn event() -> impl Strategy<Value = Event> {
         (number(), any::<bool>()).prop_map(|(attempt, was_called_back)| {
             Event::DeadlinePassed { attempt, was_called_back }
         }),
-        number().prop_map(|attempt| Event::Reconnected { attempt }),
+        number().prop_map(|attempt| Event::Reconnected { attempt, scopes: None }),
         Just(Event::DeleteAsked),
         Just(Event::VaultEmptied),
     ]

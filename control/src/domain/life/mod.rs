@@ -60,7 +60,7 @@ impl Connection {
             Event::DeadlinePassed { attempt, was_called_back } => {
                 self.deadline_passed(attempt, was_called_back)
             }
-            Event::Reconnected { attempt } => self.reconnected(attempt),
+            Event::Reconnected { attempt, scopes } => self.reconnected(attempt, scopes),
             Event::DeleteAsked => self.delete_asked(),
             Event::VaultEmptied => match self.status {
                 Deleting => Effect::Changed(deleted(Reason::Requested)),
@@ -128,7 +128,12 @@ impl Connection {
         Effect::Changed(Transition {
             attempt_ended: Some((AttemptEnd::Done, None)),
             confirmed: Some(vault),
-            profile: is_known.then_some(profile),
+            // What was granted before is not what is granted now.
+            profile: Some(if is_known {
+                profile
+            } else {
+                Profile { scopes: profile.scopes, ..self.profile.clone() }
+            }),
             audit: AuditAction::Reauthorized,
             event: Some(EventType::Reauthorized),
             ..in_use(refresh, rules.at)
@@ -214,11 +219,13 @@ impl Connection {
             // A reconnect that nobody waited for brought it.
             (Active, true) if is_anothers => Effect::Changed(needs_reauth(Reason::AccountChanged)),
             (NeedsReauth, true) if self.is_because(Reason::TokenRejected) && !is_anothers => {
-                let profile = profile.account_id.is_some().then_some(profile);
+                let is_known = profile.account_id.is_some();
+                let profile = is_known.then(|| profile.or_scopes_of(&self.profile));
                 Effect::Changed(Transition { profile, ..recovered() })
             }
             (Active, true) => {
                 let doubts = Doubts { rejected_since: None, ..self.doubts };
+                let profile = profile.or_scopes_of(&self.profile);
                 if profile.account_id.is_some() && profile != self.profile {
                     Effect::Changed(Transition {
                         profile: Some(profile),
@@ -257,11 +264,16 @@ impl Connection {
         }
     }
 
-    fn reconnected(&self, attempt: AttemptId) -> Effect {
+    fn reconnected(&self, attempt: AttemptId, asked_scopes: Option<Vec<String>>) -> Effect {
         let attempt_ended = self.open_attempt.map(|_| (AttemptEnd::Superseded, None));
         let opened = |transition: Transition| {
             let attempt_opened = Some(attempt);
-            Effect::Changed(Transition { attempt_ended, attempt_opened, ..transition })
+            Effect::Changed(Transition {
+                attempt_ended,
+                attempt_opened,
+                asked_scopes,
+                ..transition
+            })
         };
         match self.status {
             Pending | Failed | Expired => {

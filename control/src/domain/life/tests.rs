@@ -81,7 +81,7 @@ fn every_state_answers_every_event() {
     let late = |was_called_back| Event::DeadlinePassed { attempt: attempt(1), was_called_back };
     let probed = |is_taken| Event::Probed { is_taken, profile: Profile::default() };
     let [works, fails] = [Refresh::Works, Refresh::Fails];
-    let reconnected = Event::Reconnected { attempt: attempt(2) };
+    let reconnected = Event::Reconnected { attempt: attempt(2), scopes: None };
     let [pending, stays, needs] =
         [Became(Pending, None), Became(Active, None), Became(NeedsReauth, None)];
     //                             Pending, Active, NeedsReauth, Failed, Expired, Deleting, Deleted
@@ -132,7 +132,8 @@ fn a_failed_reconnect_leaves_the_connection_as_it_was_and_says_why() {
 #[test]
 fn a_new_attempt_supersedes_the_open_one_whose_success_is_undone() {
     let pending = connection(Pending);
-    let transition = changed(pending.apply(Event::Reconnected { attempt: attempt(2) }, at(0)));
+    let transition =
+        changed(pending.apply(Event::Reconnected { attempt: attempt(2), scopes: None }, at(0)));
     assert_eq!(transition.attempt_ended, Some((AttemptEnd::Superseded, None)));
     assert_eq!(transition.attempt_opened, Some(attempt(2)));
     let mut pending = pending;
