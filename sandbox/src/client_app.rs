@@ -35,6 +35,8 @@ pub enum Mood {
     Takes,
     /// Answers 503.
     Refuses,
+    /// Answers 410: it wants nothing more.
+    Gone,
 }
 
 /// What came, to the byte, whether it was taken or not.
@@ -165,10 +167,15 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     if !lock(&shared.webhooks).iter().any(|webhook| webhook.verify(&body, &headers).is_ok()) {
         return StatusCode::UNAUTHORIZED;
     }
-    if *lock(&shared.mood) == Mood::Refuses {
+    let refusal = match *lock(&shared.mood) {
+        Mood::Takes => None,
+        Mood::Refuses => Some(StatusCode::SERVICE_UNAVAILABLE),
+        Mood::Gone => Some(StatusCode::GONE),
+    };
+    if let Some(refusal) = refusal {
         let mut refused = lock(&shared.refused);
         *refused = refused.saturating_add(1);
-        return StatusCode::SERVICE_UNAVAILABLE;
+        return refusal;
     }
     let id = headers.get("webhook-id").and_then(|value| value.to_str().ok());
     let (Some(id), Ok(body)) = (id, serde_json::from_slice(&body)) else {

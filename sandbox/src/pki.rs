@@ -16,6 +16,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 /// An authority that signs.
@@ -54,7 +55,22 @@ impl Authority {
     }
 
     pub fn issue(&self, common_name: &str, names: &[Name<'_>]) -> anyhow::Result<Identity> {
+        self.sign(params(common_name, names)?)
+    }
+
+    /// One that ends at this time.
+    pub fn issue_until(
+        &self,
+        common_name: &str,
+        names: &[Name<'_>],
+        end: SystemTime,
+    ) -> anyhow::Result<Identity> {
         let mut params = params(common_name, names)?;
+        params.not_after = end.into();
+        self.sign(params)
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> anyhow::Result<Identity> {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let serial = SerialNumber::from(rand::random::<u64>());

@@ -27,8 +27,8 @@ pub use labels::{CallName, CallOutcome, Drift, GivenUp, RequestLabels, WorkResul
 const WHYS: [&str; 3] = ["budget", "budget_unknown", "left_alone"];
 /// How a receipt ends.
 const RECEIPTS: [&str; 5] = ["confirmed", "ignored", "no_match", "unconfirmed", "nothing_new"];
-/// The outbox's kinds of work that ask the vault.
-const WORK: [&str; 4] = ["receipts", "attempts", "jobs", "sweep"];
+/// The workers' kinds of work. Those after the first four, which ask the vault, count panics alone.
+const WORK: [&str; 6] = ["receipts", "attempts", "jobs", "sweep", "deliveries", "feed"];
 /// Kinds of work that may be overdue.
 const BACKLOG: [&str; 3] = ["receipts", "jobs", "deliveries"];
 

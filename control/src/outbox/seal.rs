@@ -1,7 +1,7 @@
 //! The sealer: a few milliseconds behind the writers, it numbers each tenant's events and chains its trail.
 
 use super::{Outbox, rest};
-use crate::{cause::chain, store::StoreError};
+use crate::{cause::chain, metrics::WorkResult, store::StoreError};
 use futures::FutureExt as _;
 use std::{panic::AssertUnwindSafe, time::Duration};
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ impl Outbox {
                     rest(&mut woken, &stop).await;
                 }
                 Err(_panic) => {
+                    self.metrics.worked("feed", WorkResult::Panicked);
                     tracing::error!("the sealer panicked");
                     rest(&mut woken, &stop).await;
                 }

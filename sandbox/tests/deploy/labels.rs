@@ -51,7 +51,7 @@ async fn istios_gateway_measures_what_rules_and_dashboard_ask_for() {
             &[r#"envoy_http_conn_manager_prefix="clients""#, r#"envoy_response_code_class="5""#],
         ),
         ("envoy_http_downstream_rq_completed", &[r#"envoy_http_conn_manager_prefix="public""#]),
-        ("envoy_wasm_edge_public_vm_reload", &[]),
+        ("envoy_wasm_edge_public_vm_reload_success", &[]),
         ("envoy_server_days_until_first_cert_expiring", &[]),
     ] {
         let is_it = |line: &&str| {

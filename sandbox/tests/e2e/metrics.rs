@@ -128,11 +128,14 @@ async fn the_metrics_of_envoy_that_an_alert_stands_on_exist() {
     let text = prometheus(&edge).await;
     let page = fs::read_to_string(workspace::envoy_folder().join("README.md")).unwrap();
     for listener in ["clients", "public"] {
-        for name in [
-            format!("envoy_wasm_edge_{listener}_vm_reload"),
-            format!("envoy_extension_config_discovery_http_filter_edge_{listener}_update_rejected"),
-        ] {
+        let reloads = ["success", "failure", "backoff"]
+            .map(|end| format!("envoy_wasm_edge_{listener}_vm_reload_{end}"));
+        let rejected =
+            format!("envoy_extension_config_discovery_http_filter_edge_{listener}_update_rejected");
+        for name in [&reloads[0], &rejected] {
             assert!(page.contains(&format!("`{name}`")), "{name} is not explained");
+        }
+        for name in reloads.into_iter().chain([rejected]) {
             assert_eq!(value(&text, &name, &[]), Some(0), "{name}");
         }
     }

@@ -99,17 +99,16 @@ async fn envoy_allows_what_the_module_calls_and_is_called_by_and_nothing_else() 
     }
 }
 
-/// Puts the real module with one change in its place: a callback that it answers is a trap.
-fn crash_at(prepared: &Prepared, callback: &str) {
-    let file = prepared.envoy_folder().join("filter/connections_filter.wasm");
-    let mut module = module(&file);
+/// Changes a module in one thing: a callback that it answers is a trap.
+pub fn crash_at(file: &Path, callback: &str) {
+    let mut module = module(file);
     let function = module.exports.get_func(callback).unwrap();
     module
         .replace_exported_func(function, |(body, _)| {
             body.unreachable();
         })
         .unwrap();
-    fs::write(&file, module.emit_wasm()).unwrap();
+    fs::write(file, module.emit_wasm()).unwrap();
 }
 
 fn webhook(edge: &Edge, sending: Sending, is_signed: bool) -> Message {
@@ -124,7 +123,8 @@ fn webhook(edge: &Edge, sending: Sending, is_signed: bool) -> Message {
 #[tokio::test]
 async fn a_crashed_filter_lets_nothing_through_and_comes_back_by_itself() {
     let prepared = Prepared::new().await;
-    crash_at(&prepared, "proxy_on_request_trailers");
+    let file = prepared.envoy_folder().join("filter/connections_filter.wasm");
+    crash_at(&file, "proxy_on_request_trailers");
     let edge = prepared.start().await;
     let good = webhook(&edge, Sending::Whole, true);
     let unsigned = webhook(&edge, Sending::Whole, false);

@@ -13,6 +13,7 @@ use crate::{
         delivery::has_time,
         places::{Next, Places},
     },
+    metrics::WorkResult,
     notifier::{SEND_TIMEOUT, Sent},
     store::{ClaimedDelivery, Finished, Round, StoreError, Try},
     trace,
@@ -108,11 +109,19 @@ impl Outbox {
                 Next::WhenWoken => rest(&mut woken, stop).await,
             }
             while let Some(ended) = under_way.try_join_next() {
-                say_panic(&ended);
+                self.count_panic(&ended);
             }
         }
         while let Some(ended) = under_way.join_next().await {
-            say_panic(&ended);
+            self.count_panic(&ended);
+        }
+    }
+
+    /// The delivery's lease runs out, and it is sent again.
+    fn count_panic(&self, ended: &Result<(), JoinError>) {
+        if let Err(error) = ended {
+            self.metrics.worked("deliveries", WorkResult::Panicked);
+            tracing::error!(error = chain(error), "a delivery panicked");
         }
     }
 
@@ -230,13 +239,6 @@ impl Outbox {
                 None => return Ok(rescued),
             }
         }
-    }
-}
-
-/// Its lease runs out, and it is sent again.
-fn say_panic(ended: &Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(error = chain(error), "a delivery panicked");
     }
 }
 

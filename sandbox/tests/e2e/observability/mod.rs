@@ -2,7 +2,9 @@
 //! against what the running sandbox really shows.
 
 mod dashboard;
+mod faults;
 mod prometheus;
+mod server;
 
 use sandbox::workspace;
 use serde_json::Value;

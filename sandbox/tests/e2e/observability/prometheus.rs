@@ -1,30 +1,15 @@
 //! A real Prometheus scrapes the running sandbox by the configuration that is shipped, and answers everything
 //! that rules and dashboard ask.
 
-use super::{alerts, dashboard, folder};
+use super::{alerts, dashboard, folder, server::Server};
 use crate::{
     flow::{authorize, notified, start},
     support::World,
 };
-use sandbox::{
-    browser::Decision,
-    ports,
-    process::{Process, wait_for},
-    tools::Prometheus,
-};
+use sandbox::{browser::Decision, process::wait_for, tools::Prometheus};
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command as Blocking,
-    time::Duration,
-};
-use tempfile::TempDir;
-use tokio::process::Command;
+use std::{collections::BTreeSet, process::Command as Blocking, time::Duration};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Envoy merges histograms and flushes counters every five seconds; a rate needs two scrapes.
 const DATA_WITHIN: Duration = Duration::from_secs(90);
 
@@ -67,72 +52,6 @@ async fn the_rules_are_well_formed_and_fire_when_they_should_and_not_else() {
         let said = [ran.stdout, ran.stderr].concat();
         assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
     }
-}
-
-/// The shipped configuration, but for where everything is and how often it is asked.
-fn configuration(world: &World, rules: &Path) -> String {
-    let mut text = fs::read_to_string(folder().join("prometheus.yml")).unwrap();
-    let control = world.stack.control_settings.admin.to_string();
-    let envoy = world.stack.envoy.addresses.admin.to_string();
-    let rules = rules.to_str().unwrap();
-    for (shipped, here) in [
-        ("control:3005", &*control),
-        ("127.0.0.1:9901", &envoy),
-        ("5s", "1s"),
-        ("rules.yml", rules),
-    ] {
-        assert!(text.contains(shipped), "{shipped}");
-        text = text.replace(shipped, here);
-    }
-    text
-}
-
-struct Server {
-    _process: Process,
-    address: SocketAddr,
-    _folder: TempDir,
-}
-
-impl Server {
-    async fn start(world: &World) -> Self {
-        let programs = Prometheus::find().await.unwrap();
-        let scratch = tempfile::tempdir().unwrap();
-        let path = |name: &str| scratch.path().join(name);
-        fs::copy(folder().join("rules.yml"), path("rules.yml")).unwrap();
-        fs::write(path("prometheus.yml"), configuration(world, &path("rules.yml"))).unwrap();
-        check_configuration(&programs.promtool, &path("prometheus.yml"));
-        let [port] = ports::free().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut command = Command::new(&programs.server);
-        command
-            .arg(format!("--config.file={}", path("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", path("data").display()))
-            .arg(format!("--web.listen-address={address}"));
-        let mut process = Process::start("Prometheus", command, &path("log")).unwrap();
-        process.wait_until_well(&format!("http://{address}/-/ready"), READY_WITHIN).await.unwrap();
-        Self { _process: process, address, _folder: scratch }
-    }
-
-    async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Value {
-        let url = format!("http://{}/api/v1/{path}", self.address);
-        let answer = reqwest::Client::new().get(url).query(query).send().await.unwrap();
-        let answer: Value = answer.json().await.unwrap();
-        assert_eq!(answer["status"], "success", "{path} {query:?}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// How many series an expression has now.
-    async fn series(&self, expression: &str) -> usize {
-        let expression = expression.replace("$__rate_interval", "1m");
-        let answered = self.ask("query", &[("query", &expression)]).await;
-        answered["result"].as_array().unwrap().len()
-    }
-}
-
-fn check_configuration(promtool: &Path, file: &PathBuf) {
-    let ran = Blocking::new(promtool).args(["check", "config"]).arg(file).output().unwrap();
-    let said = [ran.stdout, ran.stderr].concat();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 /// A little of everything that can happen.
