@@ -5,17 +5,39 @@
 
 # Beside docker compose: SANDBOX_ENV=sandbox/compose/sandbox.env . docs/shell.sh
 
+# A checkout that was copied has the file of the other one, whose sandbox is not this folder's to control.
+if [ -z "${SANDBOX_ENV:-}" ]; then
+    of=$(sed -n "s/^SANDBOX_ROOT='\(.*\)'\$/\1/p" target/sandbox/sandbox.env) || return
+    if [ -n "$of" ] && ! [ "$of" -ef . ]; then
+        echo "the sandbox that target/sandbox/sandbox.env names runs in $of, and this folder is a copy of it; start one here" >&2
+        return 1
+    fi
+fi
 . "${SANDBOX_ENV:-target/sandbox/sandbox.env}"
 PATH=${POSTGRES_PROGRAMS:+$POSTGRES_PROGRAMS:}$PATH
 
-# A call as the client application does it.
-api() { curl -s --cacert "$CA_CERT" --cert "$CLIENT_CERT" --key "$CLIENT_KEY" -H 'content-type: application/json' "$@"; }
+# PostgreSQL's programs take the password from PGPASSWORD, so that no command line shows it.
+PG_URL=$(echo "${DATABASE_URL:-}" | sed 's|^\([a-z]*://[^:/@]*\):[^@/]*@|\1@|')
+PGPASSWORD=$(echo "${DATABASE_URL:-}" | sed -n 's|^[a-z]*://[^:/@]*:\([^@/]*\)@.*|\1|p' | sed 's/%/\\x/g')
+if [ -n "$PGPASSWORD" ]; then PGPASSWORD=$(printf '%b' "$PGPASSWORD"); export PGPASSWORD; else unset PGPASSWORD; fi
+
+# A call as the client application does it. Where there is no answer, curl says why.
+api() { curl -sS --cacert "$CA_CERT" --cert "$CLIENT_CERT" --key "$CLIENT_KEY" -H 'content-type: application/json' "$@"; }
+
+# A call with a key of Nango's, which no command line shows: as KEY …
+as() {
+    key=$1; shift
+    printf 'authorization: Bearer %s\n' "$key" | curl -sS -H @- "$@"
+}
 
 # A text out of an answer: `api … | field connectionId`. The first, if there are several.
 field() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
 
+# A call to the public listener. Behind a tunnel it shows the tunnel's certificate, which the system knows.
+public() { curl -sS ${PUBLIC_CA_CERT:+--cacert "$PUBLIC_CA_CERT"} "$@"; }
+
 # What a user does in a browser: opens a link, and presses Allow at the (stand-in) provider.
-allow() { curl -s -L --cacert "$CA_CERT" -d decision=allow "$1"; }
+allow() { public -L -d decision=allow "$1"; }
 
 # Starts a connection, lets its user allow it, and shows it when it is active, or fails after a minute: connect [PROVIDER]
 connect() {
@@ -46,11 +68,12 @@ told() {
     echo "$sent"; return 1
 }
 
-# A webhook that tells nothing, signed with a key as Nango signs: webhook KEY
+# A webhook that tells nothing, signed with a key as Nango signs: webhook KEY. It prints the status of the answer; without an
+# answer it fails, and curl says why. The key is in no command line.
 webhook() {
-    signature=$(printf '{}' | openssl dgst -sha256 -hmac "$1" | sed 's/.* //')
-    curl -s --cacert "$CA_CERT" "$PUBLIC_URL/webhooks/nango" -H 'content-type: application/json' \
-        -H "x-nango-hmac-sha256: $signature" -d '{}'
+    signature=$(KEY=$1 python3 -c 'import hmac, os; print(hmac.new(os.environ["KEY"].encode(), b"{}", "sha256").hexdigest())') || return
+    public "$PUBLIC_URL/webhooks/nango" -H 'content-type: application/json' -H "x-nango-hmac-sha256: $signature" -d '{}' \
+        -w '%{http_code}\n'
 }
 
 # An authority: authority NAME. What it signs: issue NAME AUTHORITY NAMES. Both as $PKI_FOLDER/NAME.crt and .key.

@@ -21,6 +21,10 @@ import uuid
 from urllib.parse import urlencode, urlsplit
 
 
+LARGEST = 1 << 20  # bytes of a body
+DRAINED = 16 << 20  # bytes that are read of one that is refused unread
+
+
 class Refused(Exception):
     """An answer that is no success, with its problem document."""
 
@@ -110,25 +114,72 @@ def listen(arguments):
     seen = set()  # yours is a table, with the event's id as its key
     newest = {}  # and the highest sequence that was applied, by connection
 
+    def verified(body, headers):
+        """The event, if we can know that the service sent it; else the status of a refusal."""
+        try:
+            event = webhook.verify(body, dict(headers))
+        except WebhookVerificationError:
+            return None, 401
+        except Exception:  # what the library makes of a header or a body that is malformed: each is somebody's bad request
+            return None, 400
+        if not isinstance(event, dict) or not all(isinstance(event.get(name), str) for name in ("id", "type")):
+            return None, 400
+        kinds = {"sequence": int, "connectionId": str}
+        if not all(isinstance(event.get(name), (kind, type(None))) for name, kind in kinds.items()):
+            return None, 400
+        return event, 204
+
     class Receiver(http.server.BaseHTTPRequestHandler):
+        timeout = 15  # for each read: nobody keeps a thread
+
         def do_POST(self):
-            length = int(self.headers.get("content-length", 0))
-            body = self.rfile.read(min(length, 1 << 20))
-            try:
-                event = webhook.verify(body, dict(self.headers))
-            except WebhookVerificationError:
-                self.send_response(401)
-            else:
-                # A repeat has the same id. Within a connection they come in the order of `sequence`, but for what was
-                # asked to be sent again: that may be older than what is known. A test has no sequence.
-                connection, sequence = event.get("connectionId"), event.get("sequence")
-                is_old = sequence is not None and sequence <= newest.get(connection, 0)
-                if event["id"] not in seen and not is_old:
-                    print(event["type"], connection, sequence, flush=True)
-                    seen.add(event["id"])
-                    newest[connection] = sequence or 0
-                self.send_response(204)
+            body, status = self.read_body()
+            if body is not None:
+                event, status = verified(body, self.headers)
+                if event is not None:
+                    self.take(event)
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.send_header("connection", "close")
             self.end_headers()
+
+        def read_body(self):
+            """The body, or the status of a refusal. It reads what is sent: an answer before that may be lost."""
+            lengths = self.headers.get_all("content-length") or []
+            if self.headers.get("transfer-encoding") or len(lengths) != 1:
+                self.read_up_to(DRAINED)
+                return None, 411
+            if not (lengths[0].isascii() and lengths[0].isdigit() and len(lengths[0]) < 10):
+                self.read_up_to(DRAINED)
+                return None, 400
+            length = int(lengths[0])
+            if length > LARGEST:
+                self.read_up_to(min(length, DRAINED), 5)
+                return None, 413
+            body = self.read_up_to(length, 5)
+            return (body, 204) if len(body) == length else (None, 400)
+
+        def read_up_to(self, length, seconds=2):
+            """Less, where nothing comes for so many seconds."""
+            self.connection.settimeout(seconds)
+            pieces = []
+            try:
+                while length > 0 and (piece := self.rfile.read1(min(length, 1 << 16))):
+                    length -= len(piece)
+                    pieces.append(piece)
+            except OSError:
+                pass
+            return b"".join(pieces)
+
+        def take(self, event):
+            # A repeat has the same id. Within a connection they come in the order of `sequence`, but for what was
+            # asked to be sent again: that may be older than what is known. A test has no sequence.
+            connection, sequence = event.get("connectionId"), event.get("sequence")
+            is_old = sequence is not None and sequence <= newest.get(connection, 0)
+            if event["id"] not in seen and not is_old:
+                print(event["type"], connection, sequence, flush=True)
+                seen.add(event["id"])
+                newest[connection] = sequence or 0
 
         def log_message(self, *_):
             pass
@@ -139,7 +190,8 @@ def listen(arguments):
         tls.load_cert_chain(arguments.certificate, arguments.key)
         tls.load_verify_locations(os.environ["CA_CERT"])
         tls.verify_mode = ssl.CERT_REQUIRED  # only the service has a certificate that this accepts
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        # The handshake is the thread's of its connection: whoever makes none keeps nobody waiting.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     print("listening on port", server.server_port, flush=True)
     server.serve_forever()
 

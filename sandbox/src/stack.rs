@@ -66,6 +66,8 @@ pub struct RemoteNango {
     pub url: String,
     pub secret_key: String,
     pub webhook_secret: String,
+    /// A key for its proxy, without which no profile is read.
+    pub profile_key: Option<String>,
 }
 
 /// Where everything is and what opens it.
@@ -113,7 +115,7 @@ impl Stack {
             .clone()
             .unwrap_or_else(|| format!("https://{}", ports.addresses.public));
         let signing_secret = secrets::signing_secret();
-        let (nango, remote, profile_key) =
+        let (nango, remote) =
             start_nango(choices.nango.clone(), &public_url, &pki, &choices).await?;
         let client_app = match choices.client_api_url {
             Some(_) => None,
@@ -131,7 +133,7 @@ impl Stack {
             public_url,
             client_app_url: client_app_url.unwrap_or_default(),
         };
-        let keys = (signing_secret.as_str(), profile_key);
+        let keys = (signing_secret.as_str(), remote.profile_key, nango.is_some());
         let mut environment = environment(&coordinates, &pki, &database, &ports, keys);
         environment.extend(choices.integrations);
         environment.extend(traces(choices.otlp_endpoint));
@@ -255,9 +257,9 @@ async fn start_nango(
     public_url: &str,
     pki: &Pki,
     choices: &Choices,
-) -> anyhow::Result<(Option<StandIn>, RemoteNango, Option<String>)> {
+) -> anyhow::Result<(Option<StandIn>, RemoteNango)> {
     if let Some(remote) = chosen {
-        return Ok((None, remote, None));
+        return Ok((None, remote));
     }
     let [secret_key, profile_key, webhook_secret] = [(); 3].map(|()| secrets::nango_key());
     let integrations = choices.integrations.iter().map(|(_, integration)| integration.clone());
@@ -273,8 +275,9 @@ async fn start_nango(
     };
     let nango = StandIn::start(settings, 0).await.context("cannot start the stand-in Nango")?;
     nango.send_webhooks_to(format!("{public_url}/webhooks/nango"));
-    let remote = RemoteNango { url: nango.url(), secret_key, webhook_secret };
-    Ok((Some(nango), remote, Some(profile_key)))
+    let profile_key = Some(profile_key);
+    let remote = RemoteNango { url: nango.url(), secret_key, webhook_secret, profile_key };
+    Ok((Some(nango), remote))
 }
 
 /// What is set for a collector; batches are short, for whoever waits for them.
@@ -291,12 +294,12 @@ fn environment(
     pki: &Pki,
     database: &Database,
     ports: &Ports,
-    (signing_secret, profile_key): (&str, Option<String>),
+    (signing_secret, profile_key, is_stand_in): (&str, Option<String>, bool),
 ) -> BTreeMap<String, String> {
     let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
+    let profile_key = profile_key.map(|key| ("NANGO_PROFILE_KEY", key));
     // The stand-in takes as many calls as come.
-    let stand_ins = profile_key
-        .map(|key| [("NANGO_PROFILE_KEY", key), ("NANGO_CALLS_PER_MINUTE", "100000".to_owned())]);
+    let calls = is_stand_in.then(|| ("NANGO_CALLS_PER_MINUTE", "100000".to_owned()));
     let settings = [
         ("HOST", Ipv4Addr::LOCALHOST.to_string()),
         ("PORT", ports.addresses.control.port().to_string()),
@@ -316,6 +319,6 @@ fn environment(
         ("MTLS_CA_PATH", path("mesh-ca.crt")),
         ("INSTANCE", "sandbox".to_owned()),
     ];
-    let settings = settings.into_iter().chain(stand_ins.into_iter().flatten());
+    let settings = settings.into_iter().chain(profile_key).chain(calls);
     settings.map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -177,7 +177,7 @@ fn of_the_screen(screen: &str) -> Vec<String> {
 #[test]
 fn whoever_reads_the_screen_of_up_alone_gets_a_connection_that_works() {
     let _sandbox = only_one();
-    let up = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+    let up = Command::new(workspace::program("sandbox"))
         .args(["up", "--detach"])
         .current_dir(workspace::root())
         .env_remove("DATABASE_URL")

@@ -9,7 +9,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -19,6 +19,9 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// The processes of a running sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State {
+    /// The checkout that it was started in: a copy of one has a copy of this file.
+    #[serde(default)]
+    root: PathBuf,
     /// The process of `up`, which ends the others when it is asked to end.
     pub supervisor: i32,
     /// The others, in case that it was killed.
@@ -36,6 +39,7 @@ impl State {
         let processes = [Some(stack.envoy.process()), control, database];
         let ids = processes.into_iter().flatten().filter_map(crate::process::Process::id);
         Self {
+            root: workspace::root(),
             supervisor: Pid::this().as_raw(),
             children: ids.filter_map(|id| i32::try_from(id).ok()).collect(),
         }
@@ -53,7 +57,7 @@ impl State {
 /// The sandbox that runs, if one does.
 pub fn running() -> Option<State> {
     let state: State = serde_json::from_slice(&fs::read(file()).ok()?).ok()?;
-    is_ours(state.supervisor).then_some(state)
+    (is_of_here(&state.root) && is_ours(state.supervisor)).then_some(state)
 }
 
 pub fn run() -> anyhow::Result<()> {
@@ -61,17 +65,36 @@ pub fn run() -> anyhow::Result<()> {
         say::line("no sandbox runs");
         return Ok(());
     };
-    let State { supervisor, children } = serde_json::from_slice(&written)?;
+    let State { root, supervisor, children } = serde_json::from_slice(&written)?;
+    if !is_of_here(&root) {
+        remove_files()?;
+        say::line(&format!(
+            "no sandbox runs here; the one of {}, of which this is a copy, goes on",
+            root.display()
+        ));
+        return Ok(());
+    }
     for id in std::iter::once(supervisor).chain(children) {
         end(id)?;
     }
+    remove_files()?;
+    say::line("the sandbox is stopped");
+    Ok(())
+}
+
+fn remove_files() -> anyhow::Result<()> {
     for left in [file(), workspace::sandbox_folder().join("sandbox.env")] {
         if left.exists() {
             fs::remove_file(left)?;
         }
     }
-    say::line("the sandbox is stopped");
     Ok(())
+}
+
+/// Whether a checkout's folder is this one, by whatever name it is reached.
+fn is_of_here(root: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(root).is_some_and(|root| Some(root) == real(&workspace::root()))
 }
 
 /// Asks a process to end, and waits until it did.

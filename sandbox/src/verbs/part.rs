@@ -6,6 +6,7 @@ use crate::{
     pki::{Pki, server_tls},
     say,
     stack::TENANT,
+    verbs::up,
 };
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
@@ -102,8 +103,11 @@ fn write_files(folder: &Path) -> anyhow::Result<()> {
 
 /// The names are those that `up` writes, for a shell in the folder of the repository.
 fn for_a_shell(public_url: &str) -> String {
+    let is_here = up::is_here(public_url);
+    let public_ca = if is_here { format!("{YOURS}/service-ca.crt") } else { String::new() };
     format!(
         "EDGE_URL='{EDGE_URL}'\nPUBLIC_URL='{public_url}'\nCA_CERT='{YOURS}/service-ca.crt'\n\
+         PUBLIC_CA_CERT='{public_ca}'\n\
          CLIENT_CERT='{YOURS}/app.crt'\nCLIENT_KEY='{YOURS}/app.key'\nTENANT='{TENANT}'\n"
     )
 }

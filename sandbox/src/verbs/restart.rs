@@ -19,10 +19,44 @@ pub const SIGNAL: SignalKind = SignalKind::user_defined1();
 
 const WITHIN: Duration = Duration::from_mins(2);
 
+/// Settings that hold secrets. A command line is for every process of the machine to read, so that these are taken
+/// from the environment.
+const SECRETS: [&str; 7] = [
+    "DATABASE_URL",
+    "DATA_ENCRYPTION_KEY",
+    "DB_PASSWORD",
+    "EDGE_ASSERTION_KEY",
+    "NANGO_PROFILE_KEY",
+    "NANGO_SECRET_KEY",
+    "NOTIFICATION_SIGNING_SECRET",
+];
+
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Settings of control that change, as `NAME=value`; an empty value takes one away.
+    /// Settings of control that change, as `NAME=value`; an empty value removes the setting. `NAME` alone takes the
+    /// value from the environment, as every setting must that holds a secret.
     settings: Vec<String>,
+}
+
+/// What a setting on the command line changes: its name and its new value.
+fn change(
+    setting: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<(String, String)> {
+    let (name, value) = match setting.split_once('=') {
+        Some((name, value)) if !SECRETS.contains(&name) || value.is_empty() => {
+            (name, value.to_owned())
+        }
+        Some((name, _secret)) => bail!(
+            "every process of this machine can read a secret on a command line: \
+             `{name}=… cargo sandbox restart {name}`, or export {name} first"
+        ),
+        None => {
+            let value = environment(setting);
+            (setting, value.with_context(|| format!("{setting} is not in the environment"))?)
+        }
+    };
+    Ok((name.to_owned(), value))
 }
 
 type Environment = BTreeMap<String, String>;
@@ -42,10 +76,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         down::running().context("no sandbox runs; `cargo sandbox up --detach` starts it")?;
     let mut environment = read_settings()?;
     for setting in &options.settings {
-        let (name, value) = setting
-            .split_once('=')
-            .with_context(|| format!("{setting} is no setting; NAME=value is"))?;
-        environment.insert(name.to_owned(), value.to_owned());
+        let (name, value) = change(setting, |name| {
+            std::env::vars().find(|(known, _)| known == name).map(|(_, value)| value)
+        })?;
+        environment.insert(name, value);
     }
     environment.retain(|_, value| !value.is_empty());
     write_settings(&environment)?;
@@ -64,8 +98,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `up` does when it is asked.
-pub async fn carry_out(stack: &mut Stack) -> anyhow::Result<()> {
+/// What `up` does when it is asked; `tell` writes down what others read, before the answer.
+pub async fn carry_out(
+    stack: &mut Stack,
+    tell: impl FnOnce(&Stack) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let before = stack.control_settings.environment.clone();
     let restarted = match read_settings() {
         Ok(environment) => again(stack, environment).await,
@@ -76,6 +113,7 @@ pub async fn carry_out(stack: &mut Stack) -> anyhow::Result<()> {
         again(stack, before).await?;
     }
     State::of(stack).write()?;
+    tell(stack)?;
     let answer = restarted.map_or_else(|error| format!("{error:#}"), |()| String::new());
     let scratch = answer_file().with_extension("new");
     fs::write(&scratch, answer)?;
@@ -121,4 +159,24 @@ fn read_settings() -> anyhow::Result<Environment> {
         environment.insert(name.to_owned(), value);
     }
     Ok(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_from_the_environment_and_never_from_the_command_line() {
+        let environment = |name: &str| (name == "NANGO_SECRET_KEY").then(|| "s3cret".to_owned());
+        let changed = |setting: &str| change(setting, environment).map_err(|it| it.to_string());
+        let set = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(changed("LOG_LEVEL=debug"), set("LOG_LEVEL", "debug"));
+        assert_eq!(changed("NANGO_SECRET_KEY"), set("NANGO_SECRET_KEY", "s3cret"));
+        assert_eq!(changed("NANGO_PROFILE_KEY="), set("NANGO_PROFILE_KEY", ""));
+        assert!(changed("LOG_LEVEL").is_err());
+        for name in SECRETS {
+            let refused = changed(&format!("{name}=whatever")).unwrap_err();
+            assert!(refused.contains(name) && !refused.contains("whatever"), "{refused}");
+        }
+    }
 }

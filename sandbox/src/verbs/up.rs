@@ -25,21 +25,19 @@ use tokio::signal::unix::{SignalKind, signal};
 /// What the first start of everything may take, after the builds.
 const READY_WITHIN: Duration = Duration::from_mins(2);
 
+/// Between two comparisons of `sandbox.env` with the keys in use.
+const ROTATED_EVERY: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Return once everything runs; `cargo sandbox down` stops it.
     #[arg(long)]
     detach: bool,
-    /// Another Nango than the stand-in. `<PROVIDER>_INTEGRATION_KEY` variables of the shell name its
-    /// integrations; without them there is `github`.
-    #[arg(long, requires_all = ["nango_secret_key", "webhook_secret"])]
+    /// Another Nango than the stand-in. The environment holds its keys: `NANGO_SECRET_KEY`, its API key;
+    /// `NANGO_WEBHOOK_SECRET`, its webhook signing key; `NANGO_PROFILE_KEY`, a key for its proxy, without which no
+    /// profile is read. `<PROVIDER>_INTEGRATION_KEY` variables name its integrations; without them there is `github`.
+    #[arg(long)]
     nango_url: Option<String>,
-    /// Its API key.
-    #[arg(long, requires = "nango_url")]
-    nango_secret_key: Option<String>,
-    /// Its webhook signing key.
-    #[arg(long, requires = "nango_url")]
-    webhook_secret: Option<String>,
     /// Where browsers and Nango reach the public listener, if not at its own address.
     #[arg(long)]
     public_url: Option<String>,
@@ -120,12 +118,17 @@ async fn stay(tools: &Tools, options: Options) -> anyhow::Result<()> {
     State::of(&stack).write()?;
     restart::write_settings(&stack.control_settings.environment)?;
     show(&stack, is_remote);
-    write_env(&stack)?;
+    let mut written = String::new();
+    write_env(&stack, &mut written)?;
+    let mut rotated = tokio::time::interval(ROTATED_EVERY);
     loop {
         tokio::select! {
             _ = terminated.recv() => break,
             _ = tokio::signal::ctrl_c() => break,
-            _ = asked_to_restart.recv() => Box::pin(restart::carry_out(&mut stack)).await?,
+            _ = asked_to_restart.recv() => {
+                Box::pin(restart::carry_out(&mut stack, |stack| write_env(stack, &mut written))).await?;
+            }
+            _ = rotated.tick() => write_env(&stack, &mut written)?,
         }
     }
     say::doing("stopping everything");
@@ -135,23 +138,9 @@ async fn stay(tools: &Tools, options: Options) -> anyhow::Result<()> {
 }
 
 fn choices(options: Options) -> anyhow::Result<Choices> {
-    let Options {
-        detach: _,
-        nango_url,
-        nango_secret_key,
-        webhook_secret,
-        public_url,
-        client_api_url,
-        edge_port,
-        public_port,
-        kind,
-    } = options;
-    let nango = match (nango_url, nango_secret_key, webhook_secret) {
-        (Some(url), Some(secret_key), Some(webhook_secret)) => {
-            Some(RemoteNango { url, secret_key, webhook_secret })
-        }
-        _ => None,
-    };
+    let Options { detach: _, nango_url, public_url, client_api_url, edge_port, public_port, kind } =
+        options;
+    let nango = nango_url.map(|url| remote_nango(url, variable)).transpose()?;
     if let Some(url) = &public_url {
         ensure!(!url.ends_with('/'), "--public-url has no path; leave the last / away");
     }
@@ -164,20 +153,67 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         public_url,
         edge_port,
         public_port,
-        otlp_endpoint: std::env::vars()
-            .find(|(name, _)| name == "OTEL_EXPORTER_OTLP_ENDPOINT")
-            .map(|(_, endpoint)| endpoint),
+        otlp_endpoint: variable("OTEL_EXPORTER_OTLP_ENDPOINT"),
         is_kind: kind,
         database: WhichDatabase::Any,
         is_unlimited: false,
     })
 }
 
+/// A variable of the environment; one that is empty is not set.
+fn variable(name: &str) -> Option<String> {
+    let found = std::env::vars().find(|(known, value)| known == name && !value.is_empty());
+    found.map(|(_, value)| value)
+}
+
+/// A Nango with the keys that the environment holds: a command line is for every process of the machine to read.
+fn remote_nango(
+    url: String,
+    variable: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<RemoteNango> {
+    let needed = |name: &str| {
+        variable(name).with_context(|| {
+            format!("--nango-url needs {name} in the environment: export it, or write `{name}=… cargo sandbox up …`")
+        })
+    };
+    Ok(RemoteNango {
+        url,
+        secret_key: needed("NANGO_SECRET_KEY")?,
+        webhook_secret: needed("NANGO_WEBHOOK_SECRET")?,
+        profile_key: variable("NANGO_PROFILE_KEY"),
+    })
+}
+
+/// Whether the public listener is reached at this machine's own address, where it shows the sandbox's certificate. A
+/// tunnel has another name, and a certificate that the system knows.
+pub(super) fn is_here(public_url: &str) -> bool {
+    let url = url::Url::parse(public_url).ok();
+    url.is_none_or(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => true,
+    })
+}
+
+/// The key that signs, of a list of keys `id:value,id:value`.
+fn first_key(keys: &str) -> &str {
+    let first = keys.split(',').next().unwrap_or(keys).trim();
+    first.split_once(':').map_or(first, |(_, value)| value)
+}
+
 fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
-    let settings = &stack.control_settings.environment;
-    let signing_secret = settings.get("NOTIFICATION_SIGNING_SECRET").cloned().unwrap_or_default();
     let at = &stack.coordinates;
     let path = |file: &str| stack.pki.path(file).to_string_lossy().into_owned();
+    // What a rotation changes is read where it is in use: in control's settings, and in the edge's files.
+    let setting =
+        |name: &str| stack.control_settings.environment.get(name).cloned().unwrap_or_default();
+    let at_edge = |file: &str, otherwise: &str| {
+        let keys = fs::read_to_string(stack.envoy.folder.join("secrets").join(file));
+        let key = keys.ok().map(|keys| first_key(&keys).to_owned());
+        key.filter(|key| !key.is_empty()).unwrap_or_else(|| otherwise.to_owned())
+    };
+    let public_ca = if is_here(&at.public_url) { path("service-ca.crt") } else { String::new() };
     let programs = stack.database.programs().unwrap_or(Path::new("/usr/bin"));
     vec![
         ("EDGE_URL", at.edge_url.clone()),
@@ -185,20 +221,25 @@ fn variables(stack: &Stack) -> Vec<(&'static str, String)> {
         ("CONTROL_URL", at.control_url.clone()),
         ("ENVOY_ADMIN_URL", at.envoy_admin_url.clone()),
         ("CONTROL_ADMIN_URL", format!("http://{}", stack.control_settings.admin)),
-        ("DATABASE_URL", stack.database.url.clone()),
+        ("DATABASE_URL", setting("DATABASE_URL")),
         ("NANGO_URL", at.nango_url.clone()),
-        ("NANGO_SECRET_KEY", at.nango_secret_key.clone()),
-        ("NANGO_WEBHOOK_SECRET", at.webhook_secret.clone()),
-        ("EDGE_ASSERTION_KEY", at.assertion_key.clone()),
+        ("NANGO_SECRET_KEY", setting("NANGO_SECRET_KEY")),
+        ("NANGO_WEBHOOK_SECRET", at_edge("webhook-keys", &at.webhook_secret)),
+        ("EDGE_ASSERTION_KEY", at_edge("assertion-keys", &at.assertion_key)),
         ("EDGE_FOLDER", stack.envoy.folder.to_string_lossy().into_owned()),
         ("PKI_FOLDER", stack.pki.path("").to_string_lossy().trim_end_matches('/').to_owned()),
         ("POSTGRES_PROGRAMS", programs.to_string_lossy().into_owned()),
         ("CLIENT_APP_URL", at.client_app_url.clone()),
-        ("NOTIFICATION_SIGNING_SECRET", signing_secret),
+        (
+            "NOTIFICATION_SIGNING_SECRET",
+            first_key(&setting("NOTIFICATION_SIGNING_SECRET")).to_owned(),
+        ),
         ("CA_CERT", path("service-ca.crt")),
+        ("PUBLIC_CA_CERT", public_ca),
         ("CLIENT_CERT", path("app.crt")),
         ("CLIENT_KEY", path("app.key")),
         ("TENANT", TENANT.to_owned()),
+        ("SANDBOX_ROOT", workspace::root().to_string_lossy().into_owned()),
     ]
 }
 
@@ -208,11 +249,18 @@ pub fn for_a_shell(stack: &Stack) -> String {
     lines.collect::<Vec<_>>().concat()
 }
 
-/// Written last and in one piece: whoever finds it finds everything ready.
-fn write_env(stack: &Stack) -> anyhow::Result<()> {
+/// Written last and in one piece: whoever finds it finds everything ready. It is written again when a rotation
+/// changed what it says.
+fn write_env(stack: &Stack, written: &mut String) -> anyhow::Result<()> {
+    let text = for_a_shell(stack);
+    if text == *written {
+        return Ok(());
+    }
     let scratch = env_file().with_extension("env.new");
-    fs::write(&scratch, for_a_shell(stack))?;
-    fs::rename(&scratch, env_file()).context("cannot write sandbox.env")
+    fs::write(&scratch, &text)?;
+    fs::rename(&scratch, env_file()).context("cannot write sandbox.env")?;
+    *written = text;
+    Ok(())
 }
 
 fn show(stack: &Stack, is_remote: bool) {
@@ -275,3 +323,51 @@ what became of it, and what the application was told:
   api "$EDGE_URL/tenants/$TENANT/connections"
   api "$EDGE_URL/tenants/$TENANT/events"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_another_nango_come_from_the_environment() {
+        let with = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let variable = move |name: &str| {
+                names.iter().any(|known| known == name).then(|| format!("of {name}"))
+            };
+            remote_nango("https://api.nango.dev".to_owned(), variable)
+        };
+        let nango = with(&["NANGO_SECRET_KEY", "NANGO_WEBHOOK_SECRET"]).unwrap();
+        assert_eq!(nango.secret_key, "of NANGO_SECRET_KEY");
+        assert_eq!(nango.webhook_secret, "of NANGO_WEBHOOK_SECRET");
+        assert_eq!(nango.profile_key, None);
+        let all = ["NANGO_SECRET_KEY", "NANGO_WEBHOOK_SECRET", "NANGO_PROFILE_KEY"];
+        assert_eq!(with(&all).unwrap().profile_key.as_deref(), Some("of NANGO_PROFILE_KEY"));
+        for missing in ["NANGO_SECRET_KEY", "NANGO_WEBHOOK_SECRET"] {
+            let others: Vec<&str> = all.into_iter().filter(|name| *name != missing).collect();
+            let refused = with(&others).unwrap_err().to_string();
+            assert!(refused.contains(missing), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_that_is_not_this_machines_is_a_tunnels() {
+        for url in ["https://127.0.0.1:8444", "https://localhost:8444", "https://[::1]:8444"] {
+            assert!(is_here(url), "{url}");
+        }
+        for url in
+            ["https://a.tunnel.example", "https://10.0.0.1:8444", "https://localhost.example"]
+        {
+            assert!(!is_here(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_first_key_of_a_list_is_the_one_that_signs() {
+        for (keys, first) in
+            [("a", "a"), ("1:a", "a"), ("2:b,1:a\n", "b"), ("whsec_a+/=", "whsec_a+/=")]
+        {
+            assert_eq!(first_key(keys), first);
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 };
 
 fn part(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sandbox"))
+    Command::new(workspace::program("sandbox"))
         .arg("part")
         .args(arguments)
         .env_clear()

@@ -239,7 +239,7 @@ async fn another_nango_than_the_stand_in_is_used_when_it_is_named() {
     let [secret_key, profile_key, webhook_secret] = [(); 3].map(|()| secrets::nango_key());
     let settings = nango_stand_in::Settings {
         secret_key: secret_key.clone(),
-        profile_key,
+        profile_key: profile_key.clone(),
         signing_keys: KeyRing::parse(webhook_secret.as_bytes()).unwrap(),
         callback_url: format!("{public_url}/oauth/callback"),
         integrations: vec!["gitlab-prod".to_owned()],
@@ -254,6 +254,7 @@ async fn another_nango_than_the_stand_in_is_used_when_it_is_named() {
             url: theirs.url(),
             secret_key,
             webhook_secret: webhook_secret_there,
+            profile_key: Some(profile_key),
         }),
         integrations: vec![("GITLAB_INTEGRATION_KEY".to_owned(), "gitlab-prod".to_owned())],
         public_url: Some(public_url),
@@ -274,5 +275,9 @@ async fn another_nango_than_the_stand_in_is_used_when_it_is_named() {
     assert_eq!(send_webhook(&stack, &webhook_secret, &hint.to_string()).await, 200);
     let notified = notified(&stack, 1).await;
     assert_eq!([&notified[0]["provider"], &notified[0]["status"]], ["gitlab", "active"]);
+    let environment = &stack.control_settings.environment;
+    assert!(environment.contains_key("NANGO_PROFILE_KEY"));
+    // What Nango takes of this account is for whoever has it to say.
+    assert!(!environment.contains_key("NANGO_CALLS_PER_MINUTE"));
     stack.stop().await.unwrap();
 }
