@@ -138,6 +138,6 @@ async fn diagnose(environment: &Environment, json: bool) -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "whoever starts the service reads why it does not start")]
-fn tell(error: &dyn Error) {
+fn tell(error: &(dyn Error + 'static)) {
     eprintln!("control cannot go on: {}", chain(error));
 }

@@ -1,7 +1,10 @@
 //! Why no answer came, read from errors: each names one [`NoAnswer`] and says it in words for people.
 
 use super::resolver::Unresolved;
-use crate::{cause::chain, domain::outcome::NoAnswer};
+use crate::{
+    cause::{self, chain},
+    domain::outcome::NoAnswer,
+};
 use std::{
     error::Error,
     io,
@@ -117,12 +120,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |error| (**error).source())
 }
 
-/// An I/O error does not count what it wraps among its causes.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    causes(error).find_map(|cause| {
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
-        wrapped.and_then(|wrapped| wrapped.downcast_ref()).or_else(|| cause.downcast_ref())
-    })
+    causes(error).find_map(cause::tls_error)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Our certificate, key and CA, read from files again and again: for the edge that calls us and the
 //! receivers we call.
 
+mod explain;
 mod identity;
 mod watched;
 
@@ -13,6 +14,7 @@ use rustls::{
 use std::{fs, path::Path};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time};
 
+pub use explain::explain;
 pub use identity::Identity;
 pub use watched::{Look, Watched};
 

@@ -156,6 +156,32 @@ async fn a_receiver_is_believed_for_its_name_its_time_and_its_ca() {
     assert_eq!(sent_to(early, Some(&ca), None).await.outcome, refused, "one of tomorrow");
 }
 
+#[tokio::test]
+async fn why_a_certificate_is_refused_is_said_in_words() {
+    let (ca, stranger) = (Ca::new("ca.example"), Ca::new("stranger.example"));
+    let leaf = |name, from, until| ca.leaf(name, from, until);
+    for (leaf, trusted, said) in [
+        (
+            leaf("receiver.example", -1, 30),
+            &stranger,
+            "is not signed by an authority that is trusted",
+        ),
+        (
+            leaf("other.example", -1, 30),
+            &ca,
+            "is not valid for receiver.example; have it issued for that name. It is valid for other.example",
+        ),
+        (leaf("receiver.example", -30, -1), &ca, "the certificate expired on 20"),
+        (leaf("receiver.example", 1, 30), &ca, "the certificate is not valid before 20"),
+    ] {
+        let detail = sent_to(leaf, Some(trusted), None).await.detail.unwrap();
+        assert!(detail.contains(said), "{detail}");
+        for name in ["UnknownIssuer", "DnsName", "Context", "(UNIX)", "invalid peer certificate"] {
+            assert!(!detail.contains(name), "{detail}");
+        }
+    }
+}
+
 /// What is wrong with a certificate is told with the names that it has, and those are the receiver's words.
 #[tokio::test]
 async fn what_a_wrong_certificate_says_is_kept_short_and_harms_nobody() {
@@ -181,7 +207,9 @@ async fn a_receiver_without_tls_is_a_failed_handshake() {
     });
     let notifier = notifier("127.0.0.1", port, None, loopback());
     let own = own(&format!("https://receiver.example:{port}/"), None, None);
-    assert_eq!(send(&notifier, Some(&own)).await.outcome, Outcome::NoAnswer(NoAnswer::Handshake));
+    let sent = send(&notifier, Some(&own)).await;
+    assert_eq!(sent.outcome, Outcome::NoAnswer(NoAnswer::Handshake));
+    assert!(sent.detail.unwrap().contains("the server does not speak TLS at this port"));
 }
 
 #[tokio::test]
@@ -195,6 +223,10 @@ async fn a_receiver_that_wants_a_certificate_which_we_lack_refuses_the_handshake
         let own = own(&url, Some(&ca.0.pem()), None);
         let sent = send(&notifier, Some(&own)).await;
         assert_eq!(sent.outcome, Outcome::NoAnswer(NoAnswer::Handshake), "{sent:?}");
+        let detail = sent.detail.unwrap();
+        // TLS 1.2 has no alert of its own for it.
+        let is_said = ["requires a client certificate", "alert \"handshake failure\""];
+        assert!(is_said.iter().any(|said| detail.contains(said)), "{detail}");
         assert!(callers.lock().unwrap().is_empty());
     }
 }
