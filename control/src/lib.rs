@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod domain;
+pub mod edge;
 pub mod http;
 pub mod hub;
 pub mod metrics;

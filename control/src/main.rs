@@ -84,6 +84,13 @@ async fn main() -> ExitCode {
 async fn serve(environment: &Environment) -> Result<(), Box<dyn Error>> {
     let config = Config::read(environment, &|path| std::fs::read(path))?;
     let telemetry = telemetry::init(config.log, config.traces.clone())?;
+    let ignored = doctor::ignored(environment);
+    if !ignored.is_empty() {
+        tracing::warn!(
+            variables = ignored.join(", "),
+            "proxies of the environment are not used; NANGO_PROXY_URL names one for calls to Nango"
+        );
+    }
     let stop = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = stop.clone();

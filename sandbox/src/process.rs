@@ -88,7 +88,7 @@ impl Process {
 
     /// Waits until `url` answers with a success.
     pub async fn wait_until_well(&mut self, url: &str, limit: Duration) -> anyhow::Result<()> {
-        let http = reqwest::Client::new();
+        let http = reqwest::Client::builder().no_proxy().build()?;
         let is_well = || async {
             http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
         };

@@ -77,6 +77,29 @@ fn shown(line: &str) -> Option<&'static str> {
 }
 
 #[test]
+fn no_client_of_control_follows_proxies_that_are_not_set_for_it() {
+    let mut files = vec![workspace::root().join("control/src")];
+    let mut clients = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for forbidden in ["reqwest::get(", "Client::new()", "ClientBuilder::new()"] {
+            assert!(!text.contains(forbidden), "{}: {forbidden}", path.display());
+        }
+        let built = text.split("Client::builder()").skip(1).filter(|_| text.contains("reqwest"));
+        for built in built {
+            let built = built.split("build()").next().unwrap();
+            assert!(built.contains(".no_proxy()"), "{}: {built}", path.display());
+            clients += 1;
+        }
+    }
+    assert!(clients > 2, "control lost its clients");
+}
+
+#[test]
 fn no_command_of_the_documents_shows_a_secret_to_every_process() {
     let mut found = Vec::new();
     pages(&workspace::root(), &mut found);

@@ -103,6 +103,8 @@ pub struct NangoConfig {
     pub callback_url: Url,
     /// Which deployment's connections are ours in a Nango environment that several share.
     pub instance: String,
+    /// A proxy that calls to Nango go through; its address may hold a password.
+    pub proxy: Option<SecretString>,
     /// How many calls Nango takes of this account, whoever makes them.
     pub calls_per_minute: CallsPerMinute,
     /// How long one call may take.
@@ -226,6 +228,9 @@ mod tests {
             ("NANGO_API_URL", "file:///etc/passwd"),
             ("NANGO_API_URL", "https://nango.example/?a"),
             ("NANGO_PUBLIC_URL", "nango.example"),
+            ("NANGO_PROXY_URL", "proxy.example:3128"),
+            ("NANGO_PROXY_URL", "socks5://proxy.example"),
+            ("NANGO_PROXY_URL", "http://proxy.example:3128/path"),
             ("PUBLIC_URL", "https://connections.example/base"),
             ("PUBLIC_URL", "https://connections.example/?a"),
             ("CLIENT_API_URL", "app.example"),
@@ -331,6 +336,15 @@ mod tests {
             &files("/tls/none", "/tls/empty", "/tls/empty"),
             &["MTLS_CA_PATH", "MTLS_CERT_PATH", "MTLS_KEY_PATH"],
         );
+    }
+
+    #[test]
+    fn a_proxy_is_used_only_when_it_is_named() {
+        let proxy = |changes: &[(&str, &str)]| read(&with(changes)).unwrap().nango.proxy;
+        assert!(proxy(&[("HTTPS_PROXY", "http://proxy.example")]).is_none());
+        assert!(proxy(&[("NANGO_PROXY_URL", "http://user:pw@proxy.example:3128")]).is_some());
+        let config = read(&with(&[("NANGO_PROXY_URL", "http://u:s3cret@proxy.example")])).unwrap();
+        assert!(!format!("{config:?}").contains("s3cret"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
 use crate::domain::{egress::Egress, provider::Catalogue};
 use contract::keys::KeyRing;
 use std::collections::BTreeMap;
+use url::Url;
 
 /// The parts that can be looked at by themselves.
 #[derive(Debug)]
@@ -22,14 +23,27 @@ pub struct Parts {
     pub catalogue: Catalogue,
     pub egress: Option<Egress>,
     pub data_keys: Option<KeyRing>,
+    /// The admin page of an Envoy of the edge, if the doctor is to ask it.
+    pub edge_admin_url: Option<Url>,
+    /// Nango's webhook signing key, if the doctor is to try whether the edge has it. The service has no use for it.
+    pub webhook_keys: Option<KeyRing>,
 }
 
 /// Reads what can be read. The problems are those of [`Config::read`], so that none is forgotten here.
 pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
-    let problems = match Config::read(environment, read_file) {
+    let mut problems = match Config::read(environment, read_file) {
         Ok(_config) => BTreeMap::new(),
         Err(InvalidConfig(problems)) => problems,
     };
+    // These two are the doctor's alone.
+    let mut own = Settings::new(environment, read_file);
+    let edge_admin_url =
+        if own.has("EDGE_ADMIN_URL") { own.url("EDGE_ADMIN_URL", None) } else { None };
+    let webhook_keys =
+        if own.has("NANGO_WEBHOOK_SECRET") { own.keys("NANGO_WEBHOOK_SECRET") } else { None };
+    if let Err(InvalidConfig(found)) = own.finish(Some(())) {
+        problems.extend(found);
+    }
     let mut settings = Settings::new(environment, read_file);
     Parts {
         problems,
@@ -45,5 +59,7 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
             .has("DATA_ENCRYPTION_KEY")
             .then(|| settings.keys("DATA_ENCRYPTION_KEY"))
             .flatten(),
+        edge_admin_url,
+        webhook_keys,
     }
 }

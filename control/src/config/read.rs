@@ -18,6 +18,7 @@ use crate::{
     },
     tls,
 };
+use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeSet, io, net::SocketAddr, path::Path, time::Duration};
 use url::Url;
@@ -139,6 +140,7 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     } else {
         api_url.clone()
     };
+    let proxy = read_proxy(settings);
     let secret_key = settings.secret("NANGO_SECRET_KEY", "Nango's API key of the environment");
     let profile_key = settings.optional_secret("NANGO_PROFILE_KEY");
     let callback_url = settings
@@ -158,9 +160,27 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
         profile_key,
         callback_url: callback_url?,
         instance: instance?.into(),
+        proxy,
         calls_per_minute: calls_per_minute?,
         call_timeout: NANGO_CALL_TIMEOUT,
     })
+}
+
+/// A proxy that wants a password has it in its address.
+fn read_proxy(settings: &mut Settings<'_>) -> Option<SecretString> {
+    const NAME: &str = "NANGO_PROXY_URL";
+    let text = settings.optional(NAME)?;
+    let is_proxy = Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.path() == "/"
+            && url.query().is_none()
+    });
+    if !is_proxy {
+        settings
+            .refuse(NAME, "is malformed; set it to an address such as http://proxy.example:3128");
+    }
+    Some(SecretString::from(text))
 }
 
 fn read_retention(settings: &mut Settings<'_>) -> Option<Retention> {

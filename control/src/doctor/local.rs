@@ -7,6 +7,7 @@ use crate::{
         health::{BACKLOG_AGE_MAX, Backlog},
         skew::{is_far, said},
     },
+    store::NoWrites,
     tls::Life,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -151,6 +152,24 @@ pub(super) fn database(
     }
 }
 
+/// Whether the database takes writes.
+pub(super) fn writes(no_writes: Option<NoWrites>) -> Finding {
+    const NAME: &str = "database role";
+    match no_writes {
+        None => Finding::ok(NAME, "takes writes"),
+        Some(NoWrites::Standby) => Finding::fail(
+            NAME,
+            "is a standby that was not promoted: it takes no writes",
+            "set DATABASE_URL to the primary, or promote this server",
+        ),
+        Some(NoWrites::ReadOnly) => Finding::fail(
+            NAME,
+            "is read-only: default_transaction_read_only is on for it, its login role or its server",
+            "switch default_transaction_read_only off, or set DATABASE_URL to a database that takes writes",
+        ),
+    }
+}
+
 /// By it the clocks of all replicas are compared.
 pub(super) fn database_clock(skew: TimeDelta) -> Finding {
     const NAME: &str = "database clock";
@@ -238,6 +257,14 @@ mod tests {
         };
         assert_eq!([judge(""), judge("10.0.0.0/8")], [Status::Ok, Status::Ok]);
         assert_eq!([judge("0.0.0.0/0"), judge("10.0.0.0/8,::1")], [Status::Warn, Status::Warn]);
+    }
+
+    #[test]
+    fn a_database_that_takes_no_writes_fails() {
+        assert_eq!(writes(None).status, Status::Ok);
+        let standby = writes(Some(NoWrites::Standby));
+        assert_eq!((standby.status, standby.seen.contains("standby")), (Status::Fail, true));
+        assert_eq!(writes(Some(NoWrites::ReadOnly)).status, Status::Fail);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! One look at everything that this service depends on. [`examine`] gathers facts, the other modules make
 //! findings of them; no finding holds a secret.
 
+mod edge;
 mod finding;
 mod keys;
 mod local;
+mod proxies;
 mod sealed;
 mod vault;
 
@@ -22,9 +24,11 @@ use contract::{
     id::IntegrationId,
     keys::{KeyId, KeyRing},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use url::Url;
 
 pub use finding::{Finding, Report, Status};
+pub use proxies::ignored;
 
 /// Looks at settings, files, database and Nango. It changes nothing but for sessions at Nango that expire
 /// unused, and costs some ten calls, and two for each provider.
@@ -39,6 +43,8 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
         catalogue,
         egress,
         data_keys,
+        edge_admin_url,
+        webhook_keys,
     } = config::read_parts(environment, read_file);
     let mut findings = local::settings(&problems);
     if let Some(keys) = &assertion_keys {
@@ -52,14 +58,42 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
         findings.push(local::networks(egress));
     }
     findings.extend(examine_certificates(mtls.as_ref(), read_file, is_production, clock));
+    let callback_url = nango.as_ref().map(|nango| nango.callback_url.clone());
+    let tried = (edge_admin_url.as_ref(), callback_url.as_ref().zip(webhook_keys.as_ref()));
+    let ca = mtls.as_ref().and_then(|files| read_file(&files.ca).ok()).unwrap_or_default();
+    findings.extend(examine_edge(tried, &ca).await);
     if let Some(database) = database {
         findings.extend(examine_database(database, data_keys.as_ref(), clock).await);
     }
+    let is_proxied = nango.as_ref().is_some_and(|nango| nango.proxy.is_some());
+    findings.push(proxies::proxies(environment, is_proxied));
     match nango {
         Some(nango) => findings.extend(examine_nango(nango, &catalogue, clock).await),
         None => findings.push(vault::not_looked_at()),
     }
     Report { findings }
+}
+
+/// Asks Envoy's admin page, where it is named, and sends a signed webhook, where the key is known.
+async fn examine_edge(
+    (admin, signed): (Option<&Url>, Option<(&Url, &KeyRing)>),
+    ca: &[u8],
+) -> Vec<Finding> {
+    let server = match admin {
+        Some(admin) => Some(crate::edge::server(admin).await),
+        None => None,
+    };
+    let mut findings = match &server {
+        Some(server) => edge::server(server.as_ref().map_err(String::as_str)),
+        None => vec![edge::not_asked()],
+    };
+    let refused = server.and_then(Result::ok).map(|server| edge::refused(&server));
+    let tried = match signed {
+        Some((public_url, keys)) => Some(crate::edge::send_webhook(public_url, keys, ca).await),
+        None => None,
+    };
+    findings.push(edge::webhook_key(tried, refused));
+    findings
 }
 
 fn examine_certificates(
@@ -91,11 +125,13 @@ async fn examine_database(
     let is_ready = matches!(migrated, Ok(true));
     let backlog = if is_ready { store.backlog(at).await.ok() } else { None };
     let skew = if is_ready { store.clock_skew(clock).await.ok() } else { None };
+    let no_writes = if is_ready { store.takes_no_writes().await.ok() } else { None };
     let sealed = if is_ready { store.count_secrets().await.ok() } else { None };
     store.close().await;
     let keys: Vec<&KeyId> =
         data_keys.into_iter().flat_map(KeyRing::iter).map(|it| &it.id).collect();
     let mut findings = local::database(migrated, backlog, at);
+    findings.extend(no_writes.map(local::writes));
     findings.extend(skew.map(local::database_clock));
     findings.extend(sealed.map(|sealed| sealed::secrets(&keys, &sealed)));
     findings
@@ -103,6 +139,7 @@ async fn examine_database(
 
 async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock) -> Vec<Finding> {
     let callback_url = config.callback_url.clone();
+    let calls_per_minute = config.calls_per_minute.count();
     let nango = match NangoClient::new(
         config,
         None,
@@ -123,7 +160,7 @@ async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock
         return findings;
     }
     findings.push(vault::clock(before, after, clocks));
-    let there = nango.integrations().await;
+    let there = nango.inventory().await;
     let key = vault::key(there.as_ref().err());
     let is_a_key = key.status != Status::Fail;
     findings.push(key);
@@ -131,14 +168,23 @@ async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock
         return findings;
     }
     let there = there.ok();
+    let limit = there.as_ref().and_then(|there| there.calls_per_minute);
+    findings.push(vault::limit(calls_per_minute, limit));
+    let there = there.map(|there| there.integrations);
     if let Some(integration) = known(catalogue, there.as_ref()) {
         findings.extend(examine_keys(&nango, integration).await);
     }
     let mut seen = BTreeSet::new();
     for provider in catalogue.providers() {
         let Some(integration) = catalogue.integration(provider) else { continue };
-        let is_there = there.as_ref().is_none_or(|there| there.contains(integration.as_str()));
-        let rehearsal = if is_there { Some(nango.rehearse(integration).await) } else { None };
+        // Where the list is not to be had, its name here is the best guess at its provider.
+        let nangos = there.as_ref().map_or(Some(provider.as_str()), |there| {
+            there.get(integration.as_str()).map(String::as_str)
+        });
+        let rehearsal = match nangos {
+            Some(nangos) => Some(nango.rehearse(integration, nangos).await),
+            None => None,
+        };
         let (finding, redirect_uri) = vault::integration(provider, integration, rehearsal);
         findings.push(finding);
         seen.extend(redirect_uri);
@@ -150,11 +196,11 @@ async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock
 /// An integration to ask about: best one that Nango has.
 fn known<'a>(
     catalogue: &'a Catalogue,
-    there: Option<&BTreeSet<String>>,
+    there: Option<&BTreeMap<String, String>>,
 ) -> Option<&'a IntegrationId> {
     let configured = || catalogue.providers().filter_map(|it| catalogue.integration(it));
     let is_there = |integration: &&IntegrationId| {
-        there.is_some_and(|there| there.contains(integration.as_str()))
+        there.is_some_and(|there| there.contains_key(integration.as_str()))
     };
     configured().find(is_there).or_else(|| configured().next())
 }

@@ -81,6 +81,20 @@ pub(super) fn key(error: Option<&NangoError>) -> Finding {
     }
 }
 
+/// Whether we make more calls than Nango takes.
+pub(super) fn limit(ours: u32, nangos: Option<u32>) -> Finding {
+    const NAME: &str = "NANGO_CALLS_PER_MINUTE";
+    match nangos {
+        None => Finding::ok(NAME, format!("{ours}; Nango does not say how many it takes")),
+        Some(nangos) if ours > nangos => Finding::warn(
+            NAME,
+            format!("{ours}, and Nango takes {nangos} a minute: it refuses the rest with 429"),
+            format!("set it to {nangos}, or to less where others use the same account"),
+        ),
+        Some(nangos) => Finding::ok(NAME, format!("{ours} of the {nangos} that Nango takes")),
+    }
+}
+
 /// What is found of an integration, and where browsers of it are sent back to.
 pub(super) fn integration(
     provider: &Provider,
@@ -104,8 +118,19 @@ pub(super) fn integration(
             format!("Nango sends nobody off to the provider: {}", chain(&error)),
             "enter its client id, secret and scopes in Nango's dashboard",
         ),
-        Some(Rehearsal::SentOff { redirect_uri }) => {
-            return (Finding::ok(&name, "sends users off to the provider"), redirect_uri);
+        Some(Rehearsal::SentOff { redirect_uri, lacks_offline_access }) => {
+            let finding = match lacks_offline_access {
+                None => Finding::ok(&name, "sends users off to the provider"),
+                Some(lacks) => Finding::warn(
+                    &name,
+                    format!(
+                        "asks the provider for no refresh token ({lacks} is missing): each user must come back as soon \
+                         as the access token expires"
+                    ),
+                    format!("add {lacks} to the integration `{integration}` in Nango's dashboard"),
+                ),
+            };
+            return (finding, redirect_uri);
         }
     };
     (finding, None)
@@ -155,6 +180,30 @@ mod tests {
         for nangos in [68, 139, 0] {
             check_clock(nangos, Status::Fail);
         }
+    }
+
+    #[test]
+    fn a_limit_above_nangos_is_found() {
+        assert_eq!(limit(200, Some(200)).status, Status::Ok);
+        assert_eq!(limit(100, Some(200)).status, Status::Ok);
+        assert_eq!(limit(201, Some(200)).status, Status::Warn);
+        assert_eq!(limit(100_000, None).status, Status::Ok);
+    }
+
+    #[test]
+    fn an_integration_that_asks_for_no_refresh_token_warns() {
+        let judge = |lacks: Option<&str>| {
+            let sent = Rehearsal::SentOff {
+                redirect_uri: None,
+                lacks_offline_access: lacks.map(str::to_owned),
+            };
+            let (provider, key) = ("google".parse().unwrap(), "google-prod".parse().unwrap());
+            integration(&provider, &key, Some(sent)).0
+        };
+        assert_eq!(judge(None).status, Status::Ok);
+        let found = judge(Some("the parameter access_type=offline"));
+        assert_eq!(found.status, Status::Warn);
+        assert!(found.seen.contains("access_type=offline"), "{found:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod listing;
 pub mod look;
 pub mod notification;
 pub mod numbered;
+pub mod offline;
 pub mod outcome;
 pub mod places;
 pub mod profile;

@@ -125,11 +125,16 @@ impl NangoClient {
         (clock, mint): (Clock, Mint),
         metrics: Metrics,
     ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
+            // Not that of the environment, whose failures would look like Nango's.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()?;
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        if let Some(proxy) = &config.proxy {
+            http = http.proxy(reqwest::Proxy::all(proxy.expose_secret())?);
+        }
+        let http = http.build()?;
         let gate = Gate::new(budget, config.call_timeout, (clock, mint), metrics);
         let (config, gate) = (Arc::new(config), Arc::new(gate));
         Ok(Self { http, config, pulse: Arc::default(), gate, prepaid: None })

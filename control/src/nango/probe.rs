@@ -5,11 +5,18 @@ use super::{
     answer::{Answer, fetch},
     authorized, wire,
 };
+use crate::domain::offline;
 use chrono::{DateTime, Utc};
 use contract::{id::IntegrationId, nango::tag};
-use reqwest::{RequestBuilder, header::DATE};
+use reqwest::{
+    RequestBuilder,
+    header::{DATE, HeaderName},
+};
 use secrecy::ExposeSecret;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use url::Url;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 
 /// A connection that exists nowhere: Nango's own ids are random UUIDs.
 const NO_CONNECTION: &str = "00000000-0000-4000-8000-000000000000";
@@ -53,10 +60,21 @@ pub struct Greeting {
 pub enum Rehearsal {
     NoSession(NangoError),
     NotSentOff(NangoError),
-    /// Where the provider is told to send the browser back to.
     SentOff {
+        /// Where the provider is told to send the browser back to.
         redirect_uri: Option<String>,
+        /// What the provider is not asked for, so that it gives no refresh token.
+        lacks_offline_access: Option<String>,
     },
+}
+
+/// What Nango has, as a key sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Each integration with its provider's name at Nango.
+    pub integrations: BTreeMap<String, String>,
+    /// How many calls a minute Nango takes of this account, where it says so.
+    pub calls_per_minute: Option<u32>,
 }
 
 impl NangoClient {
@@ -68,11 +86,15 @@ impl NangoClient {
         Ok(Greeting { status: answer.status().as_u16(), date: date.map(|date| date.to_utc()) })
     }
 
-    /// The integrations that Nango has.
-    pub async fn integrations(&self) -> Result<BTreeSet<String>, NangoError> {
+    /// The integrations that Nango has, and the limit that it says with them.
+    pub async fn inventory(&self) -> Result<Inventory, NangoError> {
         let request = self.http.get(self.url(&["integrations"]));
-        let list: wire::Integrations = self.ask_at_once(self.as_us(request)).await?.json()?;
-        Ok(list.data.into_iter().map(|integration| integration.unique_key).collect())
+        let answer = self.ask_at_once(self.as_us(request)).await?;
+        let list: wire::Integrations = answer.json()?;
+        let integrations = list.data.into_iter();
+        let integrations = integrations.map(|it| (it.unique_key, it.provider)).collect();
+        let calls_per_minute = answer.text(&RATE_LIMIT).and_then(|limit| limit.trim().parse().ok());
+        Ok(Inventory { integrations, calls_per_minute })
     }
 
     /// Asks with one of our keys; nothing, if there is no such key.
@@ -107,7 +129,7 @@ impl NangoClient {
 
     /// Opens a session, reads where a browser would be sent off to, and leaves it at that. The session
     /// expires by itself.
-    pub async fn rehearse(&self, integration: &IntegrationId) -> Rehearsal {
+    pub async fn rehearse(&self, integration: &IntegrationId, provider: &str) -> Rehearsal {
         let tags = [
             (tag::END_USER_ID, "doctor".to_owned()),
             (tag::INSTANCE, self.config.instance.clone()),
@@ -124,7 +146,13 @@ impl NangoClient {
         let request = self.http.get(url).query(&[("connect_session_token", token)]);
         let answer = self.ask_at_once(request).await;
         match answer.as_ref().map_err(ToString::to_string).map(Answer::redirect) {
-            Ok(Ok(location)) => Rehearsal::SentOff { redirect_uri: wire::redirect_uri(location) },
+            Ok(Ok(location)) => {
+                let url = Url::parse(location).ok();
+                Rehearsal::SentOff {
+                    redirect_uri: url.as_ref().and_then(wire::redirect_uri),
+                    lacks_offline_access: url.and_then(|url| offline::missing(provider, &url)),
+                }
+            }
             Ok(Err(error)) => Rehearsal::NotSentOff(error),
             Err(told) => Rehearsal::NotSentOff(NangoError::Unreachable(told)),
         }

@@ -136,6 +136,9 @@ pub(super) struct Integrations {
 #[derive(Debug, Deserialize)]
 pub(super) struct Integration {
     pub(super) unique_key: String,
+    /// Which provider of Nango's it is an integration of.
+    #[serde(default)]
+    pub(super) provider: String,
 }
 
 /// `DELETE /connections/{id}`.
@@ -181,9 +184,9 @@ pub(super) fn read_location(
     Ok(Authorization { url: location.to_owned(), state, cookie })
 }
 
-/// Where a redirect of Nango's tells the provider to send the browser back to.
-pub(super) fn redirect_uri(location: &str) -> Option<String> {
-    one(&Url::parse(location).ok()?, "redirect_uri")
+/// Where a request for authorisation tells the provider to send the browser back to.
+pub(super) fn redirect_uri(authorization: &Url) -> Option<String> {
+    one(authorization, "redirect_uri")
 }
 
 /// A parameter that occurs once.

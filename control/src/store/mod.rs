@@ -60,7 +60,7 @@ pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use redeliveries::{Asked, Asking, RedeliveryShown};
 pub use secrets::SealedSecrets;
 pub use sweeps::{Bound, ClaimedSweep};
-pub use vitals::{Counts, Vitals};
+pub use vitals::{Counts, NoWrites, Vitals};
 
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");

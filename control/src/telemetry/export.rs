@@ -30,6 +30,7 @@ pub enum CannotExport {
 pub(super) fn provider(config: TraceConfig) -> Result<SdkTracerProvider, CannotExport> {
     let TraceConfig { endpoint, instance } = config;
     let http = reqwest::Client::builder()
+        .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT)
         .build()?;

@@ -95,8 +95,8 @@ fn fixed(error: &CertificateError) -> Option<&'static str> {
             "the list of revoked certificates has expired; provide the authority's current one"
         }
         CertificateError::BadSignature => {
-            "the certificate or the handshake is not signed with the key that it names; install a certificate \
-             with its own key and chain"
+            "the certificate is not signed by the authority that it names, or the handshake not with its key; \
+             install a certificate with its own key and chain"
         }
         CertificateError::NotValidForName => {
             "the certificate is not valid for the server's name; have it issued for that"
@@ -260,7 +260,7 @@ mod tests {
                 CertificateError::ExpiredRevocationListContext { time, next_update: past },
                 "list of revoked certificates has expired",
             ),
-            (CertificateError::BadSignature, "not signed with the key"),
+            (CertificateError::BadSignature, "not signed by the authority that it names"),
             (unsupported, "an algorithm that is not supported"),
             (unfit, "an algorithm that is not supported"),
             (CertificateError::NotValidForName, "not valid for the server's name"),

@@ -25,6 +25,7 @@ fn probed(store: &Store, stop: &CancellationToken) -> Probed {
     let nango = NangoConfig {
         api_url: "http://127.0.0.1:9".parse().unwrap(),
         public_url: "http://127.0.0.1:9".parse().unwrap(),
+        proxy: None,
         secret_key: "k".into(),
         profile_key: None,
         callback_url: "https://connections.example/oauth/callback".parse().unwrap(),

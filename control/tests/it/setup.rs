@@ -105,6 +105,7 @@ pub fn service(
     let config = NangoConfig {
         api_url: nango.url().parse().unwrap(),
         public_url: nango.url().parse().unwrap(),
+        proxy: None,
         secret_key: SECRET_KEY.into(),
         profile_key: Some(PROFILE_KEY.into()),
         callback_url: format!("{PUBLIC_URL}/oauth/callback").parse().unwrap(),

@@ -44,6 +44,7 @@ async fn nango_is_told_of_the_callers_trace_and_of_none_where_there_is_none() {
     let config = NangoConfig {
         api_url: url.parse().unwrap(),
         public_url: url.parse().unwrap(),
+        proxy: None,
         secret_key: "k".into(),
         profile_key: None,
         callback_url: "https://connections.example/oauth/callback".parse().unwrap(),

@@ -14,6 +14,7 @@ mod badnango;
 mod chaos;
 mod client;
 mod crash;
+mod doctor;
 mod drain;
 mod edge;
 mod flow;

@@ -62,6 +62,12 @@ pub struct CallsPerMinute(u32);
 #[error("a number from 1 to 100000")]
 pub struct NotCallsPerMinute;
 
+impl CallsPerMinute {
+    pub const fn count(self) -> u32 {
+        self.0
+    }
+}
+
 impl FromStr for CallsPerMinute {
     type Err = NotCallsPerMinute;
 

@@ -1,0 +1,60 @@
+//! The doctor at a real edge: what Envoy says of itself, and whether it takes what Nango signs.
+
+use crate::support::World;
+use serde_json::Value;
+use std::{collections::BTreeMap, process::Stdio};
+use tokio::process::Command;
+
+/// What the doctor finds with these settings besides control's, by name: status, and what was seen.
+async fn findings(world: &World, settings: &[(&str, &str)]) -> BTreeMap<String, (String, String)> {
+    let control = &world.stack.control_settings;
+    let told = Command::new(&control.program)
+        .args(["doctor", "--json"])
+        .env_clear()
+        .envs(&control.environment)
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let text = |finding: &Value, member: &str| finding[member].as_str().unwrap().to_owned();
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings.map(|it| (text(it, "name"), (text(it, "status"), text(it, "seen")))).collect()
+}
+
+#[track_caller]
+fn check(found: &BTreeMap<String, (String, String)>, name: &str, status: &str, seen: &str) {
+    let (is, says) = &found[name];
+    assert!(is == status && says.contains(seen), "{name}: {is} {says}");
+}
+
+#[tokio::test]
+async fn the_doctor_asks_envoy_and_tries_the_webhook_key_at_the_edge() {
+    let world = World::start().await;
+    let at = &world.stack.coordinates;
+    let admin = ("EDGE_ADMIN_URL", at.envoy_admin_url.as_str());
+    let right = ("NANGO_WEBHOOK_SECRET", at.webhook_secret.as_str());
+    let wrong = ("NANGO_WEBHOOK_SECRET", "another-key-of-nango");
+
+    let found = findings(&world, &[]).await;
+    check(&found, "edge", "ok", "not asked");
+    check(&found, "webhook key", "ok", "not known here");
+
+    let found = findings(&world, &[admin, right]).await;
+    check(&found, "edge", "ok", "Envoy 1.");
+    check(&found, "edge configuration", "ok", "knows every field");
+    check(&found, "edge filter", "ok", "runs in Envoy");
+    check(&found, "webhook key", "ok", "has refused no webhook");
+
+    let found = findings(&world, &[wrong]).await;
+    check(&found, "webhook key", "fail", "refuses what NANGO_WEBHOOK_SECRET signs");
+
+    // Who does not know the key sees what it refused, and no more.
+    let found = findings(&world, &[admin]).await;
+    check(&found, "webhook key", "warn", "refused 1 webhooks");
+    for (name, (_, seen)) in &found {
+        assert!(!seen.contains(right.1) && !seen.contains(wrong.1), "{name}: {seen}");
+    }
+    world.finish().await;
+}
