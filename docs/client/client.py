@@ -184,7 +184,10 @@ def listen(arguments):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", arguments.port), Receiver)
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 128  # five, and a burst of notifications is dropped before anybody reads it
+
+    server = Server(("127.0.0.1", arguments.port), Receiver)
     if arguments.certificate:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(arguments.certificate, arguments.key)

@@ -77,6 +77,33 @@ fn shown(line: &str) -> Option<&'static str> {
 }
 
 #[test]
+fn what_a_page_says_is_in_a_file_of_code_is_there() {
+    let mut found = Vec::new();
+    pages(&workspace::root(), &mut found);
+    let mut named = 0;
+    for page in found {
+        let text = fs::read_to_string(&page).unwrap();
+        let pieces: Vec<&str> = text.split('`').collect();
+        // Code stands in every other piece: NAME ` in ` FILE.
+        for window in pieces.windows(3).skip(1).step_by(2) {
+            let [name, between, file] = window else { continue };
+            let between = between.split_whitespace().collect::<Vec<_>>().join(" ");
+            let is_type = name.starts_with(char::is_uppercase)
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let file = workspace::root().join(file);
+            if between == "in" && is_type && file.extension().is_some_and(|end| end == "rs") {
+                let code = fs::read_to_string(&file).unwrap();
+                let is_there =
+                    ["enum", "struct"].iter().any(|kind| code.contains(&format!("{kind} {name} ")));
+                assert!(is_there, "{}: {name} is not in {}", page.display(), file.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 2, "pages name hardly a type");
+}
+
+#[test]
 fn no_client_of_control_follows_proxies_that_are_not_set_for_it() {
     let mut files = vec![workspace::root().join("control/src")];
     let mut clients = 0;

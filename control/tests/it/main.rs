@@ -28,6 +28,7 @@ mod deliver_paused;
 mod deliver_recorded;
 mod destination;
 mod doctor;
+mod doctor_around;
 mod document;
 mod feed;
 mod future;
