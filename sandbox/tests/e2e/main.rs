@@ -13,6 +13,7 @@
 mod badnango;
 mod chaos;
 mod client;
+mod covers;
 mod crash;
 mod doctor;
 mod drain;

@@ -60,8 +60,9 @@ const METHODS: [&str; 9] =
 const TENANTS: [&str; 10] =
     ["acme", "acme", "acme", "acme-1", "acme-", "acme2", "rival", "Acme", "-a", "%61cme"];
 
-const CALLS: [(&str, &str); 19] = [
+const CALLS: [(&str, &str); 21] = [
     ("GET", "/health"),
+    ("GET", "/errors"),
     ("GET", "/providers"),
     ("POST", "/tenants/{}/connections"),
     ("GET", "/tenants/{}/connections?limit=10"),
@@ -79,16 +80,26 @@ const CALLS: [(&str, &str); 19] = [
     ("GET", "/tenants/{}/destination"),
     ("PUT", "/tenants/{}/destination"),
     ("DELETE", "/tenants/{}/destination"),
+    ("POST", "/tenants/{}/destination/test"),
     ("POST", "/webhooks/nango"),
 ];
 
-const PUBLIC: [(&str, &str); 5] = [
+const PUBLIC: [(&str, &str); 6] = [
     ("POST", "/webhooks/nango"),
     ("POST", "/webhooks/nango"),
     ("GET", "/oauth/callback?state=1&code=2"),
     ("GET", "/health"),
+    ("GET", "/errors"),
     ("GET", "/tenants/acme/connections/1"),
 ];
+
+/// What is asked for before it is damaged: whether at the clients listener, the method, and the target.
+pub fn requests() -> Vec<(bool, &'static str, String)> {
+    let of = |is_client, list: &[(&'static str, &str)]| -> Vec<(bool, &'static str, String)> {
+        list.iter().map(|(method, path)| (is_client, *method, path.replace("{}", "acme"))).collect()
+    };
+    [of(true, &CALLS), of(false, &PUBLIC)].concat()
+}
 
 /// What a path or a query is damaged with.
 const PIECES: [&str; 24] = [

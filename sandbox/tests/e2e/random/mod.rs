@@ -1,6 +1,6 @@
 //! A hundred thousand requests that nobody thought of, through the real Envoy.
 
-mod generator;
+pub mod generator;
 mod oracle;
 
 use self::generator::{Caller, Request};

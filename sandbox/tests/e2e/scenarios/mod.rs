@@ -25,6 +25,12 @@ fn rows() -> Vec<Row> {
     [identity::rows(), grants::rows(), routes::rows(), heads::rows(), verification::rows()].concat()
 }
 
+/// What each row asks for: whether at the clients listener, the method, and the target.
+pub fn requests() -> Vec<(bool, &'static str, String)> {
+    let rows = rows().into_iter();
+    rows.map(|row| (row.who.is_some(), row.message.method, row.message.target)).collect()
+}
+
 #[tokio::test]
 async fn every_rule_holds_over_both_versions_of_http() {
     let rows = rows();
