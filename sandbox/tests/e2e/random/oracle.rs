@@ -15,7 +15,9 @@ pub fn check(edge: &Edge, signed: &HashSet<Vec<u8>>, recorded: &Recorded) -> any
     let path = recorded.target.split('?').next().unwrap_or_default();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (principal, segments.as_slice()) {
-        (_, ["health"]) | (None, ["oauth", "callback"]) | (Some(APP | AUDITOR), ["providers"]) => {
+        (_, ["health" | "errors"])
+        | (None, ["oauth", "callback"])
+        | (Some(APP | AUDITOR), ["providers"]) => {
             ensure!(tenant.is_none(), "a tenant, where the path has none");
         }
         (None, ["webhooks", "nango"]) => {
