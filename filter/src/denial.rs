@@ -27,6 +27,12 @@ pub enum Denial {
     IdentityMalformed,
     #[error("the connection is not of the proxy whose word the policy takes")]
     IdentityHopUnknown,
+    #[error(
+        "the client certificate's validity has ended since the connection or its session began"
+    )]
+    CertificateExpired,
+    #[error("the listener does not say when the client certificate's validity ends")]
+    CertificateEndUnknown,
     #[error("no grant of the principal covers this tenant and action")]
     NoGrant,
     #[error("the signature header is missing")]
@@ -61,6 +67,8 @@ impl Denial {
         Self::IdentityAmbiguous,
         Self::IdentityMalformed,
         Self::IdentityHopUnknown,
+        Self::CertificateExpired,
+        Self::CertificateEndUnknown,
         Self::NoGrant,
         Self::SignatureMissing,
         Self::SignatureDuplicated,
@@ -87,6 +95,8 @@ impl Denial {
             Self::IdentityAmbiguous => "edge_identity_ambiguous",
             Self::IdentityMalformed => "edge_identity_malformed",
             Self::IdentityHopUnknown => "edge_identity_hop_unknown",
+            Self::CertificateExpired => "edge_certificate_expired",
+            Self::CertificateEndUnknown => "edge_certificate_end_unknown",
             Self::NoGrant => "edge_no_grant",
             Self::SignatureMissing => "edge_signature_missing",
             Self::SignatureDuplicated => "edge_signature_duplicated",
@@ -144,6 +154,12 @@ impl Denial {
                 "No identity",
                 "Use a client certificate with exactly one subject alternative name of a kind that this gateway accepts.",
             ),
+            Self::CertificateExpired => (
+                403,
+                "certificate_expired",
+                "Client certificate expired",
+                "Renew the client certificate, and open a new connection with it.",
+            ),
             Self::NoGrant => (
                 403,
                 "no_grant",
@@ -165,7 +181,10 @@ impl Denial {
                 "Body too large",
                 "Send a smaller body, or ask the operator of this gateway to raise the limit.",
             ),
-            Self::NoWebhookKey | Self::NoAssertionKey | Self::HostFailed => (
+            Self::CertificateEndUnknown
+            | Self::NoWebhookKey
+            | Self::NoAssertionKey
+            | Self::HostFailed => (
                 503,
                 "edge_unavailable",
                 "Gateway not ready",
@@ -250,15 +269,17 @@ mod tests {
                 Denial::IdentityAmbiguous => 8,
                 Denial::IdentityMalformed => 9,
                 Denial::IdentityHopUnknown => 10,
-                Denial::NoGrant => 11,
-                Denial::SignatureMissing => 12,
-                Denial::SignatureDuplicated => 13,
-                Denial::SignatureMalformed => 14,
-                Denial::SignatureMismatch => 15,
-                Denial::BodyTooLarge => 16,
-                Denial::NoWebhookKey => 17,
-                Denial::NoAssertionKey => 18,
-                Denial::HostFailed => 19,
+                Denial::CertificateExpired => 11,
+                Denial::CertificateEndUnknown => 12,
+                Denial::NoGrant => 13,
+                Denial::SignatureMissing => 14,
+                Denial::SignatureDuplicated => 15,
+                Denial::SignatureMalformed => 16,
+                Denial::SignatureMismatch => 17,
+                Denial::BodyTooLarge => 18,
+                Denial::NoWebhookKey => 19,
+                Denial::NoAssertionKey => 20,
+                Denial::HostFailed => 21,
             };
             assert_eq!(position, index);
         }
@@ -289,7 +310,12 @@ mod tests {
 
     #[test]
     fn whatever_is_our_own_fault_may_be_tried_again() {
-        for denial in [Denial::NoWebhookKey, Denial::NoAssertionKey, Denial::HostFailed] {
+        for denial in [
+            Denial::CertificateEndUnknown,
+            Denial::NoWebhookKey,
+            Denial::NoAssertionKey,
+            Denial::HostFailed,
+        ] {
             let reply = reply(denial);
             assert_eq!(reply.status, 503);
             assert!(reply.headers.contains(&("retry-after", "3".to_owned())));

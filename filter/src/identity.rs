@@ -17,6 +17,8 @@ pub struct Peer<'a> {
     pub uri_names: Option<&'a [u8]>,
     /// `%DOWNSTREAM_PEER_DNS_SAN%`
     pub dns_names: Option<&'a [u8]>,
+    /// `%DOWNSTREAM_PEER_CERT_V_END(%s)%`: the last second of the certificate's validity, since 1970.
+    pub certificate_end: Option<&'a [u8]>,
     /// The filter state object `io.istio.peer_principal`.
     pub istio_principal: Option<&'a [u8]>,
 }
@@ -26,13 +28,21 @@ pub struct Peer<'a> {
 /// Two names of one kind are refused, because they say that the holder is two workloads; SPIFFE allows
 /// exactly one URI. A name with a comma in it looks like two and is refused as such; neither a SPIFFE ID
 /// nor a DNS name can have one.
+///
+/// A certificate is compared with the clock at every request: TLS verifies it in a full handshake only, so that a
+/// connection that lasts, or a session that is resumed again and again, would outlive it.
 pub fn identify(
     source: &IdentitySource,
     peer: Peer<'_>,
     head: &Head<'_>,
+    now_ms: u64,
 ) -> Result<Principal, Denial> {
     match source {
-        IdentitySource::Certificate { names } => certificate(names, peer),
+        IdentitySource::Certificate { names } => {
+            let principal = certificate(names, peer)?;
+            require_valid(peer, now_ms)?;
+            Ok(principal)
+        }
         IdentitySource::ForwardedCertificate { hop } => {
             let kind = match hop {
                 Principal::Spiffe(_) => NameKind::Uri,
@@ -41,6 +51,7 @@ pub fn identify(
             if certificate(&[kind], peer).as_ref() != Ok(hop) {
                 return Err(Denial::IdentityHopUnknown);
             }
+            require_valid(peer, now_ms)?;
             let value = head.one(FORWARDED_CERT)?.ok_or(Denial::NoIdentity)?;
             match forwarded::read_uri(value) {
                 Ok(Some(uri)) => principal(NameKind::Uri, &uri),
@@ -70,6 +81,14 @@ fn certificate(kinds: &[NameKind], peer: Peer<'_>) -> Result<Principal, Denial> 
     Err(Denial::NoIdentity)
 }
 
+/// A certificate is valid up to and including the second in which it ends (RFC 5280, 4.1.2.5).
+fn require_valid(peer: Peer<'_>, now_ms: u64) -> Result<(), Denial> {
+    let end = peer.certificate_end.and_then(|text| str::from_utf8(text).ok());
+    let end: i64 = end.and_then(|text| text.parse().ok()).ok_or(Denial::CertificateEndUnknown)?;
+    let is_valid = u64::try_from(end).is_ok_and(|end| now_ms / 1000 <= end);
+    if is_valid { Ok(()) } else { Err(Denial::CertificateExpired) }
+}
+
 fn principal(kind: NameKind, name: &str) -> Result<Principal, Denial> {
     let principal = match kind {
         NameKind::Uri => name.parse().map(Principal::Spiffe),
@@ -93,6 +112,10 @@ mod tests {
 
     const GATEWAY: &str = "spiffe://acme.example/gateway";
 
+    const NOW: u64 = 1_795_340_000_500;
+    /// This very second.
+    const END: Option<&[u8]> = Some(b"1795340000");
+
     fn head<'a>(forwarded: &[&'a str]) -> Head<'a> {
         let mut raw = vec![(b":method".as_slice(), b"GET".as_slice()), (b":path", b"/health")];
         raw.extend(forwarded.iter().map(|value| (FORWARDED_CERT.as_bytes(), value.as_bytes())));
@@ -104,12 +127,13 @@ mod tests {
         let peer = Peer {
             uri_names: Some(uri.as_bytes()),
             dns_names: Some(dns.as_bytes()),
+            certificate_end: END,
             istio_principal: Some(b"spiffe://acme.example/from-istio"),
         };
         let source = IdentitySource::Certificate { names: kinds.to_vec() };
         // Whoever writes the header is not believed.
         let head = head(&["URI=spiffe://acme.example/from-a-header"]);
-        let identified = identify(&source, peer, &head).map(|principal| principal.to_string());
+        let identified = identify(&source, peer, &head, NOW).map(|principal| principal.to_string());
         assert_eq!(identified, expected.map(str::to_owned), "{kinds:?} {uri:?} {dns:?}");
     }
 
@@ -146,7 +170,7 @@ mod tests {
         check(&[Dns], "-", "*.example", Err(Denial::IdentityMalformed));
         let source = IdentitySource::Certificate { names: vec![Uri] };
         let peer = Peer { uri_names: Some(b"spiffe://acme.example/\xff"), ..Peer::default() };
-        assert_eq!(identify(&source, peer, &head(&[])), Err(Denial::IdentityMalformed));
+        assert_eq!(identify(&source, peer, &head(&[]), NOW), Err(Denial::IdentityMalformed));
     }
 
     #[track_caller]
@@ -155,9 +179,10 @@ mod tests {
         let peer = Peer {
             uri_names: Some(peer_uri.as_bytes()),
             dns_names: Some(b"gateway.acme.example"),
+            certificate_end: END,
             istio_principal: None,
         };
-        let identified = identify(&source, peer, &head(forwarded));
+        let identified = identify(&source, peer, &head(forwarded), NOW);
         let identified = identified.map(|principal| principal.to_string());
         assert_eq!(identified, expected.map(str::to_owned), "{peer_uri} {forwarded:?}");
     }
@@ -198,9 +223,9 @@ mod tests {
         let peer = Peer {
             istio_principal: principal.map(str::as_bytes),
             uri_names: Some(b"spiffe://cluster.local/ns/istio-system/sa/waypoint"),
-            dns_names: None,
+            ..Peer::default()
         };
-        let identified = identify(&IdentitySource::IstioPeer, peer, &head(&[]));
+        let identified = identify(&IdentitySource::IstioPeer, peer, &head(&[]), NOW);
         let identified = identified.map(|principal| principal.to_string());
         assert_eq!(identified, expected.map(str::to_owned), "{principal:?}");
     }
@@ -214,5 +239,40 @@ mod tests {
         check_istio(Some(""), Err(Denial::NoIdentity));
         check_istio(Some(&format!("{app},{app}")), Err(Denial::IdentityAmbiguous));
         check_istio(Some("acme"), Err(Denial::IdentityMalformed));
+    }
+
+    #[test]
+    fn a_certificate_is_believed_up_to_its_last_second_and_only_if_that_is_known() {
+        let expired = Err(Denial::CertificateExpired);
+        let unknown = Err(Denial::CertificateEndUnknown);
+        let app = "spiffe://acme.example/app";
+        for (end, expected) in [
+            (Some("1795340000"), Ok(())),
+            (Some("1795340001"), Ok(())),
+            (Some("253402300799"), Ok(())),
+            (Some("1795339999"), expired.clone()),
+            (Some("0"), expired.clone()),
+            (Some("-1"), expired),
+            (None, unknown.clone()),
+            (Some(""), unknown.clone()),
+            (Some("-"), unknown.clone()),
+            (Some("%s"), unknown.clone()),
+            (Some("1795340000 "), unknown.clone()),
+            (Some("2026-11-22T00:00:00.000Z"), unknown.clone()),
+            (Some("99999999999999999999"), unknown),
+        ] {
+            let peer = |name: &'static str| Peer {
+                uri_names: Some(name.as_bytes()),
+                certificate_end: end.map(str::as_bytes),
+                ..Peer::default()
+            };
+            let source = IdentitySource::Certificate { names: vec![Uri] };
+            let own = identify(&source, peer(app), &head(&[]), NOW);
+            assert_eq!(own.map(|_principal| ()), expected, "{end:?}");
+            let source = IdentitySource::ForwardedCertificate { hop: GATEWAY.parse().unwrap() };
+            let head = head(&["URI=spiffe://acme.example/app"]);
+            let hops = identify(&source, peer(GATEWAY), &head, NOW);
+            assert_eq!(hops.map(|_principal| ()), expected, "the hop's: {end:?}");
+        }
     }
 }

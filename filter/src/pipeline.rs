@@ -113,7 +113,7 @@ fn decide(
     // Identity before route, so that a caller without one learns no routes.
     let principal = match &policy.listener {
         Listener::Clients { identity, .. } => {
-            Some(identity::identify(identity, request.peer, &head)?)
+            Some(identity::identify(identity, request.peer, &head, now_ms)?)
         }
         Listener::Public { .. } => None,
     };

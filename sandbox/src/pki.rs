@@ -171,7 +171,8 @@ impl Pki {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    fn write_identity(&self, name: &str, identity: &Identity) -> anyhow::Result<()> {
+    /// Replaces what the part of this name proves itself with.
+    pub fn write_identity(&self, name: &str, identity: &Identity) -> anyhow::Result<()> {
         self.write(&format!("{name}.crt"), &identity.certificate_pem)?;
         self.write(&format!("{name}.key"), &identity.key_pem)
     }

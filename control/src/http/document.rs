@@ -49,7 +49,8 @@ const OF_THE_EDGE: &[(u16, &str)] = &[
 ];
 
 /// To clients only. On the public listener a slow request is 503, for Nango does not repeat after 408.
-const OF_THE_CLIENTS_EDGE: &[(u16, &str)] = &[(403, "no_identity"), (408, "request_timeout")];
+const OF_THE_CLIENTS_EDGE: &[(u16, &str)] =
+    &[(403, "certificate_expired"), (403, "no_identity"), (408, "request_timeout")];
 
 /// Where there is a tenant: one that cannot be, and one that is not granted.
 const OF_A_TENANTS_ROUTE: &[(u16, &str)] = &[(403, "no_grant"), (404, "no_route")];

@@ -16,6 +16,9 @@ use filter::{
 /// In place of every secret; a policy has none. What it signs is thrown away.
 const STAND_IN_KEY: &[u8] = b"stand-in-for-every-key";
 
+/// The end of every made-up certificate; the clock of a made-up request stands before it.
+const CERTIFICATE_END: &[u8] = b"253402300799";
+
 /// Envoy's text for a certificate without a name of the kind.
 const NO_NAME: &str = "-";
 
@@ -99,6 +102,7 @@ impl Caller {
             peer: Peer {
                 uri_names: Some(self.uri_name.as_bytes()),
                 dns_names: Some(self.dns_name.as_bytes()),
+                certificate_end: Some(CERTIFICATE_END),
                 istio_principal: self.istio_principal.as_deref().map(str::as_bytes),
             },
             secrets: Secrets {

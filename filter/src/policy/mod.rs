@@ -9,7 +9,7 @@ mod pattern;
 pub use self::grants::{GrantIndex, Grants};
 
 use self::document::{Document, DryRunDocument, GrantDocument, IdentityDocument};
-use contract::principal::Principal;
+use contract::{keys::KeyRing, principal::Principal};
 use serde::Deserialize;
 use std::fmt;
 
@@ -168,6 +168,33 @@ impl Policy {
             }
             _ => Err(UnusablePolicy(problems)),
         }
+    }
+}
+
+impl Policy {
+    /// Refuses secrets of the environment that cannot be used, each by the name of its variable. They stay what they
+    /// are for as long as the module runs; secrets in filter state come and go, and are judged at every request.
+    pub fn check_environment<Text: AsRef<[u8]>>(
+        &self,
+        read: impl Fn(&str) -> Option<Text>,
+    ) -> Result<(), UnusablePolicy> {
+        let webhook_keys = match &self.listener {
+            Listener::Public { webhook } => Some(&webhook.keys),
+            Listener::Clients { .. } => None,
+        };
+        let sources = std::iter::once(&self.assertion_keys).chain(webhook_keys);
+        let problems: Vec<String> = sources
+            .filter_map(|source| match source {
+                SecretSource::FilterState(_) => None,
+                SecretSource::Environment(name) => {
+                    let text = read(name);
+                    let text = text.as_ref().map_or(b"".as_slice(), AsRef::as_ref);
+                    let unusable = KeyRing::parse(text).err()?;
+                    Some(format!("the environment's {name}: {unusable}"))
+                }
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(UnusablePolicy(problems)) }
     }
 }
 

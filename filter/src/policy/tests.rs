@@ -231,3 +231,43 @@ fn all_problems_are_reported_at_once() {
     let UnusablePolicy(problems) = Policy::parse(json.as_bytes()).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
 }
+
+#[test]
+fn a_secret_of_the_environment_that_cannot_be_used_is_refused_by_its_name() {
+    let policy = Policy::parse(
+        br#"{"version":"1","listener":"public","assertionKeys":{"environment":"ASSERTION"},
+            "webhook":{"keys":{"environment":"WEBHOOK"},"maxBodyBytes":1}}"#,
+    )
+    .unwrap();
+    let good = || b"0123456789abcdef".to_vec();
+    assert_eq!(policy.check_environment(|_| Some(good())), Ok(()));
+    let unusable: [Option<&[u8]>; 9] = [
+        None,
+        Some(b""),
+        Some(b" \n\t"),
+        Some(b"-"),
+        Some(b"0123456789abcde"),
+        Some(b"whsec_"),
+        Some(b"whsec_0123456789"),
+        Some(b"\xef\xbb\xbf"),
+        Some(b"\xef\xbb\xbf0123456789abcdef"),
+    ];
+    for text in unusable {
+        let text = || text.map(<[u8]>::to_vec);
+        for (bad, other) in [("ASSERTION", "WEBHOOK"), ("WEBHOOK", "ASSERTION")] {
+            let read = |name: &str| if name == bad { text() } else { Some(good()) };
+            let UnusablePolicy(problems) = policy.check_environment(read).unwrap_err();
+            let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+            assert!(problem.contains(bad) && !problem.contains(other), "{problem}");
+            assert!(!problem.contains("0123456789"), "{problem}");
+        }
+        let UnusablePolicy(problems) = policy.check_environment(|_| text()).unwrap_err();
+        assert_eq!(problems.len(), 2);
+    }
+    // What comes by filter state is not there yet.
+    let policy = Policy::parse(
+        br#"{"version":"1","listener":"public","assertionKeys":{"filterState":"a"},
+            "webhook":{"keys":{"filterState":"w"},"maxBodyBytes":1}}"#,
+    );
+    assert_eq!(policy.unwrap().check_environment(|_| None::<Vec<u8>>), Ok(()));
+}

@@ -39,6 +39,7 @@ pub(crate) struct Try {
     pub(crate) policy: &'static str,
     pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
     pub(crate) uri_names: &'static str,
+    pub(crate) certificate_end: Option<&'static [u8]>,
     pub(crate) chunks: Vec<&'static [u8]>,
     pub(crate) assertion_keys: Option<&'static [u8]>,
     pub(crate) webhook_keys: Option<&'static [u8]>,
@@ -55,6 +56,7 @@ impl Try {
             policy: CLIENTS,
             headers,
             uri_names: APP,
+            certificate_end: Some(b"1795340000"),
             chunks: Vec::new(),
             assertion_keys: Some(ASSERTION_KEYS),
             webhook_keys: Some(WEBHOOK_KEYS),
@@ -116,7 +118,11 @@ impl Try {
             Secrets { assertion_keys: self.assertion_keys, webhook_keys: self.webhook_keys };
         let request = Request {
             headers: &headers,
-            peer: Peer { uri_names: Some(self.uri_names.as_bytes()), ..Peer::default() },
+            peer: Peer {
+                uri_names: Some(self.uri_names.as_bytes()),
+                certificate_end: self.certificate_end,
+                ..Peer::default()
+            },
             secrets,
             has_body: !self.chunks.is_empty(),
         };

@@ -91,6 +91,23 @@ fn a_forwarded_certificate_is_read_by_policy_and_goes_no_further() {
 }
 
 #[test]
+fn a_certificate_that_ended_is_refused_whatever_it_was_granted() {
+    for (end, status, reason) in [
+        (Some(b"1795339999".as_slice()), 403, "edge_certificate_expired"),
+        (Some(b"-"), 503, "edge_certificate_end_unknown"),
+        (None, 503, "edge_certificate_end_unknown"),
+    ] {
+        for path in ["/tenants/acme/connections/1", "/health", "/nowhere"] {
+            let expired = Try { certificate_end: end, ..Try::client("GET", path) };
+            check_refused(expired, status, reason);
+        }
+    }
+    // Strangers have none, and need none.
+    let stranger = Try { certificate_end: None, ..Try::public("GET", "/health") };
+    check_forwarded(stranger, nobody());
+}
+
+#[test]
 fn a_dry_run_is_told_where_it_differs_and_changes_nothing() {
     const DRY_RUN: &str = r#"{"version":"1","listener":"clients","assertionKeys":{"filterState":"a"},
         "identity":{"certificate":{"names":["uri"]}},

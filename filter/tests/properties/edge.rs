@@ -64,7 +64,11 @@ fn begin(policy: &str, headers: &Headers, uri_names: &str, has_body: bool) -> St
         headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
     let request = Request {
         headers: &raw,
-        peer: Peer { uri_names: Some(uri_names.as_bytes()), ..Peer::default() },
+        peer: Peer {
+            uri_names: Some(uri_names.as_bytes()),
+            certificate_end: Some(b"1795340000"),
+            ..Peer::default()
+        },
         secrets: Secrets { assertion_keys: Some(KEYS), webhook_keys: Some(WEBHOOK_KEYS) },
         has_body,
     };

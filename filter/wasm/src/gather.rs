@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 /// Filter state objects that the listener fills from the verified client certificate.
 const PEER_URI_NAMES: &str = "edge.peer_uri_names";
 const PEER_DNS_NAMES: &str = "edge.peer_dns_names";
+const PEER_CERTIFICATE_END: &str = "edge.peer_certificate_end";
 
 /// Istio fills it in a waypoint.
 const ISTIO_PEER: &str = "io.istio.peer_principal";
@@ -51,6 +52,7 @@ pub(crate) fn now_ms() -> Result<u64, HostFailed> {
 struct PeerTexts {
     uri_names: Option<Vec<u8>>,
     dns_names: Option<Vec<u8>>,
+    certificate_end: Option<Vec<u8>>,
     istio_principal: Option<Vec<u8>>,
 }
 
@@ -65,6 +67,7 @@ impl PeerTexts {
             Listener::Clients { .. } => {
                 texts.uri_names = imports::filter_state(PEER_URI_NAMES)?;
                 texts.dns_names = imports::filter_state(PEER_DNS_NAMES)?;
+                texts.certificate_end = imports::filter_state(PEER_CERTIFICATE_END)?;
             }
         }
         Ok(texts)
@@ -74,20 +77,24 @@ impl PeerTexts {
         Peer {
             uri_names: self.uri_names.as_deref(),
             dns_names: self.dns_names.as_deref(),
+            certificate_end: self.certificate_end.as_deref(),
             istio_principal: self.istio_principal.as_deref(),
         }
     }
 }
 
+/// A variable of the VM.
+///
 /// Wiped when dropped: this memory is used again for what strangers send.
+pub(crate) fn environment(name: &str) -> Option<Zeroizing<Vec<u8>>> {
+    std::env::var_os(name).map(|text| Zeroizing::new(text.into_encoded_bytes()))
+}
+
 fn read_secret(source: &SecretSource) -> Result<Option<Zeroizing<Vec<u8>>>, HostFailed> {
-    let secret = match source {
-        SecretSource::FilterState(name) => imports::filter_state(name)?,
-        SecretSource::Environment(name) => {
-            std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
-        }
-    };
-    Ok(secret.map(Zeroizing::new))
+    Ok(match source {
+        SecretSource::FilterState(name) => imports::filter_state(name)?.map(Zeroizing::new),
+        SecretSource::Environment(name) => environment(name),
+    })
 }
 
 /// The log is told what it can be told; a request is not refused because its log line is poorer.

@@ -13,7 +13,7 @@ use filter::{
     denial::{Denial, Refusal, Reply},
     observe::{Counter, Decision},
     pipeline::{Forward, Held, Step},
-    policy::Policy,
+    policy::{Policy, UnusablePolicy},
     upstream::HeaderChange,
 };
 use proxy_wasm::{
@@ -34,7 +34,11 @@ impl Context for Root {}
 impl RootContext for Root {
     /// A policy that does not load is refused: Envoy keeps the one before it, or does not start.
     fn on_configure(&mut self, _size: usize) -> bool {
-        let parsed = imports::plugin_configuration().map(|json| Policy::parse(&json));
+        let parsed = imports::plugin_configuration().map(|json| {
+            let policy = Policy::parse(&json)?;
+            policy.check_environment(gather::environment)?;
+            Ok::<Policy, UnusablePolicy>(policy)
+        });
         match parsed {
             Ok(Ok(policy)) => {
                 let version = &policy.version;
