@@ -91,9 +91,9 @@ fn raised_limits_are_the_limits_and_nothing_else() {
         format!("{clients}/0/typed_config/max_connections"),
         format!("{public}/0/typed_config/max_connections"),
     ];
-    expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/0/typed_config")));
-    expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/3/typed_config")));
-    expected.extend(bucket(&format!("{public}/1/typed_config/http_filters/0/typed_config")));
+    expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/1/typed_config")));
+    expected.extend(bucket(&format!("{clients}/1/typed_config/http_filters/4/typed_config")));
+    expected.extend(bucket(&format!("{public}/1/typed_config/http_filters/1/typed_config")));
     expected.extend(bucket(&format!("{public}/1/typed_config/{webhook}")));
     assert_eq!(found, BTreeSet::from_iter(expected));
 }

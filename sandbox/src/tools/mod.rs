@@ -4,7 +4,7 @@ pub mod cargo;
 mod debian;
 pub mod deny;
 pub mod earlier;
-mod envoy;
+pub mod envoy;
 pub mod kubectl;
 pub mod node;
 pub mod pip;

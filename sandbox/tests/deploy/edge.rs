@@ -94,12 +94,22 @@ impl World {
             self.envoy.addresses.public
         };
         let (method, path) = call;
-        let mut request = client.request(method.clone(), format!("https://{at}{path}"));
-        if method == Method::POST {
-            request = request.header("content-type", "application/json").body("{}");
+        let ask = |media_type: &'static str| {
+            let request = client.request(method.clone(), format!("https://{at}{path}"));
+            let request = request.header("content-type", media_type);
+            if method == Method::POST { request.body("{}") } else { request }
+        };
+        // Whoever declares gRPC is answered like everybody else, though not always for the same reason.
+        let grpc = ask("application/grpc").timeout(Duration::from_secs(10)).send().await.unwrap();
+        assert!(grpc.status().as_u16() >= 400, "{grpc:?}");
+        for inside in ["grpc-status", "x-edge-status"] {
+            assert!(!grpc.headers().contains_key(inside), "{grpc:?}");
         }
+        assert_ne!(grpc.headers()["content-type"], "application/grpc");
+        let request = ask("application/json");
         // A request that hangs is a failure, and not a wait.
         let answer = request.timeout(Duration::from_secs(10)).send().await.unwrap();
+        assert!(!answer.headers().contains_key("x-edge-status"), "{answer:?}");
         let status = answer.status().as_u16();
         let document: Value =
             serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default();
@@ -169,16 +179,18 @@ pub(crate) fn istios_listeners(objects: &[Value]) -> Vec<Listener> {
         let here =
             || patches.iter().filter(move |it| it["match"]["listener"]["portNumber"] == port);
         let merged = here().find(|it| it["applyTo"] == "NETWORK_FILTER").unwrap();
-        let filters = here().filter(|it| it["applyTo"] == "HTTP_FILTER").map(|it| {
-            let value = &it["patch"]["value"];
-            if value.get("config_discovery").is_some() {
-                extension(&value["name"])
-            } else {
-                value.clone()
-            }
-        });
+        let mut filters = Vec::new();
+        for patch in here().filter(|it| it["applyTo"] == "HTTP_FILTER").map(|it| &it["patch"]) {
+            let value = &patch["value"];
+            let filter = match value.get("config_discovery") {
+                Some(_) => extension(&value["name"]),
+                None => value.clone(),
+            };
+            let at = if patch["operation"] == "INSERT_FIRST" { 0 } else { filters.len() };
+            filters.insert(at, filter);
+        }
         let manager = merged["patch"]["value"]["typed_config"].clone();
-        Listener { name, manager, filters: filters.collect() }
+        Listener { name, manager, filters }
     };
     vec![of("clients", 8443), of("public", 8444)]
 }
@@ -217,7 +229,17 @@ async fn a_plain_wasm_plugin_grants_and_refuses_at_once() {
         "root_id": spec["pluginName"], "failure_policy": spec["failStrategy"],
         "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": local_code(), "environment_variables": {"host_env_keys": hosts}},
         "configuration": {"@type": STRING, "value": spec["pluginConfig"].to_string()}}}});
-    let clients = Listener { name: "clients", manager: json!({}), filters: vec![istios, ours] };
+    let patches = objects.iter().find(|it| kind(it) == "EnvoyFilter").unwrap();
+    let patched = |applies_to: &str, operation: &str| {
+        let mut patches = patches["spec"]["configPatches"].as_array().unwrap().iter();
+        let patch = patches.find(|it| it["applyTo"] == applies_to).unwrap();
+        assert_eq!(patch["match"]["context"], "WAYPOINT");
+        assert_eq!(patch["patch"]["operation"], operation);
+        patch["patch"]["value"].clone()
+    };
+    let manager = patched("NETWORK_FILTER", "MERGE")["typed_config"].clone();
+    let statuses = patched("HTTP_FILTER", "INSERT_FIRST");
+    let clients = Listener { name: "clients", manager, filters: vec![statuses, istios, ours] };
     let environment: Vec<(&str, String)> =
         hosts.iter().map(|it| (it.as_str().unwrap(), KEYS.to_owned())).collect();
     let world = World::start(&[clients], &environment).await;
@@ -250,22 +272,31 @@ async fn envoy_gateways_listeners_verify_hold_and_grant() {
             "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": local_code(),
                 "environment_variables": {"host_env_keys": wasm["env"]["hostKeys"]}},
             "configuration": {"@type": STRING, "value": wasm["config"].to_string()}});
-        let mut filters = Vec::new();
+        let (mut filters, mut manager) = (Vec::new(), json!({}));
         for patch in called("EnvoyPatchPolicy", &policy)["jsonPatches"].as_array().unwrap() {
             assert_eq!(patch["name"], format!("connections/edge/{listener}"));
             let operation = &patch["operation"];
             match operation["path"].as_str() {
+                Some("/local_reply_config") => {
+                    assert_eq!(operation["jsonPath"], "filter_chains[0].filters[0].typed_config");
+                    manager["local_reply_config"] = operation["value"].clone();
+                }
                 Some(path) => {
                     let wanted = format!("envoyextensionpolicy/connections/{policy}/wasm/0");
                     assert!(operation["jsonPath"].as_str().unwrap().contains(&wanted));
                     config[path.trim_start_matches('/')] = operation["value"].clone();
                 }
-                None => filters.push(operation["value"].clone()),
+                None => {
+                    let at = operation["jsonPath"].as_str().unwrap();
+                    assert!(at.ends_with(".http_filters[0]"), "{at}");
+                    filters.insert(0, operation["value"].clone());
+                }
             }
         }
         assert_eq!(config["allow_on_headers_stop_iteration"], json!(true));
+        assert!(config["capability_restriction_config"]["allowed_capabilities"].is_object());
         filters.push(json!({"name": policy, "typed_config": {"@type": WASM, "config": config}}));
-        Listener { name: listener, manager: json!({}), filters }
+        Listener { name: listener, manager, filters }
     };
     let listeners = [listener("clients"), listener("public")];
     let proxy = called("EnvoyProxy", "edge");

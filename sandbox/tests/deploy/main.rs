@@ -22,3 +22,4 @@ mod references;
 mod schema;
 mod scraped;
 mod settings;
+mod strict;

@@ -59,7 +59,14 @@ impl Probed {
             .replace("9901", &addresses.admin.port().to_string());
         let mut command = Command::new(&tools.envoy);
         command.arg("-c").arg(envoys.join("envoy.json")).args(["--config-yaml", &added]);
-        command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
+        command.args([
+            "--reject-unknown-dynamic-fields",
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warn",
+        ]);
         let envoy = Process::start("Envoy", command, &folder.path().join("envoy.log")).unwrap();
         // Who is not answered is not alive.
         let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
@@ -100,11 +107,14 @@ async fn an_envoy_that_turns_clients_away_for_its_heap_is_alive_and_measured() {
     let probed = Probed::start(Some(1)).await;
     // Envoy looks at its heap four times a second, and begins without a look.
     let is_shedding = |metrics: &str| {
-        ["requests", "connections"].iter().all(|of| {
-            let action =
-                format!("envoy_overload_envoy_overload_actions_stop_accepting_{of}_active");
-            metrics.lines().any(|line| line.starts_with(&action) && line.ends_with(" 1"))
-        })
+        let is_on = |gauge: &str, value: &str| {
+            metrics.lines().any(|line| line.starts_with(gauge) && line.ends_with(value))
+        };
+        is_on("envoy_overload_envoy_overload_actions_stop_accepting_connections_active", " 1")
+            && is_on(
+                "envoy_overload_envoy_load_shed_points_http_downstream_filter_check_scale_percent",
+                " 100",
+            )
     };
     wait_for("Envoy to shed load", WITHIN, || async {
         Ok(probed.metrics().await.is_some_and(|metrics| is_shedding(&metrics)).then_some(()))

@@ -271,6 +271,8 @@ async fn overload_is_503_for_everybody_and_never_a_4xx() {
         // So that there is an answer to see.
         let actions = manager["actions"].as_array_mut().unwrap();
         actions.retain(|it| it["name"] != "envoy.overload_actions.stop_accepting_connections");
+        let points = manager["loadshed_points"].as_array_mut().unwrap();
+        points.retain(|it| it["name"] == "envoy.load_shed_points.http_downstream_filter_check");
         Ok(())
     };
     let breaker = |configuration: &mut Value| {

@@ -66,7 +66,7 @@ const LINKED: [&str; 23] = [
 
 /// Where the file of a filter lists them.
 const ALLOWED: &str =
-    "/resources/0/typed_config/config/vm_config/capability_restriction_config/allowed_capabilities";
+    "/resources/0/typed_config/config/capability_restriction_config/allowed_capabilities";
 
 fn module(file: &Path) -> Module {
     Module::from_buffer(&fs::read(file).unwrap()).unwrap()

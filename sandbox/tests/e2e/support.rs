@@ -36,7 +36,7 @@ pub struct Prepared {
     pub secrets: EdgeSecrets,
     /// Variables of Envoy's.
     pub environment: Vec<(&'static str, String)>,
-    tools: Tools,
+    pub tools: Tools,
     recorder: Recorder,
     addresses: Addresses,
     folder: TempDir,
@@ -44,9 +44,15 @@ pub struct Prepared {
 
 impl Prepared {
     pub async fn new() -> Self {
+        Self::with(|_pki| {}).await
+    }
+
+    /// With certificates that the test changes first.
+    pub async fn with(change: impl FnOnce(&Pki)) -> Self {
         let tools = Tools::for_tests().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let pki = Pki::create(&folder.path().join("pki")).unwrap();
+        change(&pki);
         let recorder = Recorder::start(&pki).unwrap();
         let [clients, public, admin] = ports::free().unwrap();
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -2,7 +2,7 @@
 
 use crate::{
     flow::{authorize, notified},
-    support::{Answer, Prepared, World},
+    support::{Answer, Edge, Prepared, World},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use sandbox::{browser::Decision, process::wait_for, stack::Choices, workspace};
@@ -111,7 +111,7 @@ async fn a_trace_goes_from_the_edge_to_nango_and_holds_no_secret() {
     world.finish().await;
 }
 
-/// The two pieces of configuration that the operator's page shows, with everything sampled.
+/// The two pieces of configuration that the operator's page shows.
 fn shown(collector: &str) -> (Value, Value) {
     let page = fs::read_to_string(workspace::envoy_folder().join("README.md")).unwrap();
     let section = page.split("\n## Traces\n").nth(1).unwrap().split("\n## ").next().unwrap();
@@ -121,8 +121,7 @@ fn shown(collector: &str) -> (Value, Value) {
         .collect::<Vec<_>>()
         .try_into()
         .unwrap();
-    let mut tracing = tracing["tracing"].clone();
-    tracing["random_sampling"] = json!({"value": 100});
+    let tracing = tracing["tracing"].clone();
     let mut cluster = cluster;
     let port: u16 = collector.rsplit(':').next().unwrap().parse().unwrap();
     cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"] =
@@ -133,24 +132,9 @@ fn shown(collector: &str) -> (Value, Value) {
 #[tokio::test]
 async fn envoys_own_spans_as_the_operators_page_sets_them_up_hold_no_query() {
     let (url, collected) = collector().await;
-    let (tracing, cluster) = shown(&url);
-    let prepared = Prepared::new().await;
-    prepared.adjust(|configuration| {
-        let resources = &mut configuration["static_resources"];
-        resources["clusters"].as_array_mut().unwrap().push(cluster);
-        let mut managers = 0;
-        for listener in resources["listeners"].as_array_mut().unwrap() {
-            for filter in listener["filter_chains"][0]["filters"].as_array_mut().unwrap() {
-                if filter["name"] == "envoy.filters.network.http_connection_manager" {
-                    filter["typed_config"]["tracing"] = tracing.clone();
-                    managers += 1;
-                }
-            }
-        }
-        assert_eq!(managers, 2);
-        Ok(())
-    });
-    let edge = prepared.start().await;
+    let (mut tracing, cluster) = shown(&url);
+    tracing["random_sampling"] = json!({"value": 100});
+    let edge = traced(&tracing, cluster).await;
     let callback = edge.public("/oauth/callback?code=canary-code&state=canary-state");
     let asked = edge
         .anybody()
@@ -167,4 +151,58 @@ async fn envoys_own_spans_as_the_operators_page_sets_them_up_hold_no_query() {
     let passed_on = records.last().unwrap().all("traceparent").join(",");
     let parts: Vec<&str> = passed_on.split('-').collect();
     assert!(parts.len() == 4 && parts[1] == TRACE && parts[2] != "b7ad6b7169203331", "{passed_on}");
+}
+
+/// An edge whose Envoy makes spans.
+async fn traced(tracing: &Value, cluster: Value) -> Edge {
+    let prepared = Prepared::new().await;
+    prepared.adjust(|configuration| {
+        let resources = &mut configuration["static_resources"];
+        resources["clusters"].as_array_mut().unwrap().push(cluster);
+        let mut managers = 0;
+        for listener in resources["listeners"].as_array_mut().unwrap() {
+            for filter in listener["filter_chains"][0]["filters"].as_array_mut().unwrap() {
+                if filter["name"] == "envoy.filters.network.http_connection_manager" {
+                    filter["typed_config"]["tracing"] = tracing.clone();
+                    managers += 1;
+                }
+            }
+        }
+        assert_eq!(managers, 2);
+        Ok(())
+    });
+    prepared.start().await
+}
+
+/// What the operator's page says of strangers: none has a request traced, and any can keep one out.
+#[tokio::test]
+async fn nobody_has_his_request_traced_and_anybody_keeps_it_out() {
+    let sampled = format!("00-{TRACE}-b7ad6b7169203331-01");
+    let unsampled = format!("00-{TRACE}-b7ad6b7169203331-00");
+    let malformed = ["garbage".to_owned(), format!("00-{TRACE}-b7ad6b7169203331-zz")];
+    for (percent, header, passed_on) in [
+        // Envoy's own decision is in the last two digits of what control gets.
+        (0, Some(&sampled), "-00"),
+        (0, Some(&unsampled), "-00"),
+        (0, None, "-00"),
+        (100, Some(&sampled), "-01"),
+        (100, Some(&unsampled), "-00"),
+        (100, None, "-01"),
+        // No span at all, and what was sent goes on.
+        (100, Some(&malformed[0]), "garbage"),
+        (100, Some(&malformed[1]), "-zz"),
+    ] {
+        let (url, _collected) = collector().await;
+        let (mut tracing, cluster) = shown(&url);
+        tracing["random_sampling"] = json!({"value": percent});
+        let edge = traced(&tracing, cluster).await;
+        let mut asked = edge.anybody().get(edge.public("/health"));
+        if let Some(header) = header {
+            asked = asked.header("traceparent", header);
+        }
+        assert_eq!(asked.send().await.unwrap().status(), 200);
+        let seen = edge.recorder.records()[0].all("traceparent").join(",");
+        assert!(seen.ends_with(passed_on), "{percent} %, {header:?}: {seen}");
+        edge.envoy.stop().await.unwrap();
+    }
 }

@@ -70,7 +70,10 @@ async fn without_a_usable_key_every_webhook_is_503_and_a_guessed_one_opens_nothi
         let mac = Hmac::<sha2::Sha256>::new_from_slice(b"-").unwrap().chain_update(BODY);
         hex::encode(mac.finalize().into_bytes())
     };
-    for text in ["", "-", "short"] {
+    let byte_order_mark = format!("\u{feff}{}", edge.webhook_keys);
+    for text in
+        ["", "-", "short", " \n\t", "whsec_", "whsec_0123456789", "\u{feff}", &byte_order_mark]
+    {
         std::fs::write(secrets.join("scratch"), text).unwrap();
         std::fs::rename(secrets.join("scratch"), secrets.join("webhook-keys")).unwrap();
         sandbox::process::wait_for(

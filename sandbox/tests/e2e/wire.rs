@@ -11,7 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use sandbox::pki::{Identity, Pki};
@@ -39,7 +39,12 @@ impl Wire {
             Http::One => b"http/1.1",
             Http::Two => b"h2",
         };
-        let stream = TokioIo::new(tls(pki, address, &[protocol], identity).await?);
+        Self::over(tls(pki, address, &[protocol], identity).await?, http).await
+    }
+
+    /// Speaks this version of HTTP over a connection of bytes.
+    pub async fn over(stream: TlsStream<TcpStream>, http: Http) -> anyhow::Result<Self> {
+        let stream = TokioIo::new(stream);
         match http {
             Http::One => {
                 let (sender, connection) = http1::handshake(stream).await?;
@@ -92,9 +97,31 @@ pub async fn tls(
     protocols: &[&[u8]],
     identity: Option<&Identity>,
 ) -> anyhow::Result<TlsStream<TcpStream>> {
+    connect(address, &Arc::new(config(pki, protocols, identity, rustls::ALL_VERSIONS)?)).await
+}
+
+/// A connection by a configuration that remembers its sessions.
+pub async fn connect(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+) -> anyhow::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost")?;
+    Ok(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?)
+}
+
+/// A client that trusts the service's authority, with these versions of TLS.
+pub fn config(
+    pki: &Pki,
+    protocols: &[&[u8]],
+    identity: Option<&Identity>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pki.service.certificate_pem.as_bytes())?)?;
-    let client = ClientConfig::builder().with_root_certificates(roots);
+    let client =
+        ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
     let mut client = match identity {
         None => client.with_no_client_auth(),
         Some(identity) => {
@@ -105,10 +132,7 @@ pub async fn tls(
         }
     };
     client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let name = ServerName::try_from("localhost")?;
-    Ok(TlsConnector::from(Arc::new(client)).connect(name, stream).await?)
+    Ok(client)
 }
 
 /// A request as data.

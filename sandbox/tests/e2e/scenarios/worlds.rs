@@ -62,7 +62,7 @@ impl World {
             }),
             Self::Istio => edge.adjust(|configuration| {
                 // As istiod has it in a waypoint.
-                let facts = "/static_resources/listeners/0/filter_chains/0/filters/1/typed_config/http_filters/1/typed_config/on_request_headers";
+                let facts = "/static_resources/listeners/0/filter_chains/0/filters/1/typed_config/http_filters/2/typed_config/on_request_headers";
                 configuration.pointer_mut(facts).and_then(Value::as_array_mut).unwrap().push(json!({
                     "object_key": "io.istio.peer_principal",
                     "factory_key": "envoy.string",

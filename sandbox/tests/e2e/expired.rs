@@ -1,0 +1,166 @@
+//! Certificates that end while something lasts that was begun with them: a connection, a session, the hop to control.
+
+use crate::{
+    load::call,
+    support::{Answer, Http, Prepared},
+    wire::{self, Wire},
+};
+use rustls::{
+    ClientConfig, HandshakeKind, SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+use sandbox::{
+    pki::{APP, Name},
+    process::wait_for,
+};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Long enough to open a few connections on a busy machine.
+const VALID: Duration = Duration::from_secs(8);
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + UNIX_EPOCH.elapsed().unwrap()
+}
+
+/// The first second in which a certificate that ends now is over.
+async fn wait_until_over(end: SystemTime) {
+    wait_for("the certificate is valid still", SOON, || async move {
+        let over = end + Duration::from_secs(1);
+        Ok((now() > over).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+/// What a certificate opened while it was valid.
+struct Open {
+    version: &'static SupportedProtocolVersion,
+    http: Http,
+    config: Arc<ClientConfig>,
+    wire: Wire,
+}
+
+fn alpn(http: Http) -> &'static [u8] {
+    match http {
+        Http::One => b"http/1.1",
+        Http::Two => b"h2",
+    }
+}
+
+async fn connected(address: SocketAddr, config: &Arc<ClientConfig>) -> (HandshakeKind, Wire) {
+    let stream = wire::connect(address, config).await.unwrap();
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    let http = if config.alpn_protocols[0] == b"h2" { Http::Two } else { Http::One };
+    (kind, Wire::over(stream, http).await.unwrap())
+}
+
+fn check_refused(answer: &Answer, what: &str) {
+    let told = (answer.status, answer.problem_code());
+    assert_eq!(told, (403, "certificate_expired".to_owned()), "{what}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_on_open_connections_and_on_resumed_sessions() {
+    let edge = Prepared::new().await.start().await;
+    let address = edge.envoy.addresses.clients;
+    let end = now() + VALID;
+    let app = edge.pki.clients.issue_until("app", &[Name::Uri(APP)], end).unwrap();
+    let mut open = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        for http in Http::BOTH {
+            let config = wire::config(&edge.pki, &[alpn(http)], Some(&app), &[version]).unwrap();
+            let config = Arc::new(config);
+            let (kind, mut wire) = connected(address, &config).await;
+            assert_ne!(kind, HandshakeKind::Resumed);
+            assert_eq!(wire.send(&call()).await.unwrap().status, 200, "{version:?} {http:?}");
+            // A session is taken up again as long as the certificate is valid.
+            let (kind, mut resumed) = connected(address, &config).await;
+            assert_eq!(kind, HandshakeKind::Resumed, "{version:?} {http:?}");
+            assert_eq!(resumed.send(&call()).await.unwrap().status, 200);
+            open.push(Open { version, http, config, wire });
+        }
+    }
+    let forwarded = edge.recorder.records().len();
+    wait_until_over(end).await;
+    let mut refused = 0;
+    for Open { version, http, config, mut wire } in open {
+        let what = format!("{version:?} over {http:?}");
+        check_refused(&wire.send(&call()).await.unwrap(), &format!("open, {what}"));
+        let (kind, mut resumed) = connected(address, &config).await;
+        assert_eq!(kind, HandshakeKind::Resumed, "{what}");
+        check_refused(&resumed.send(&call()).await.unwrap(), &format!("resumed, {what}"));
+        refused += 2;
+        // Without a session nothing is opened at all.
+        let fresh = wire::config(&edge.pki, &[alpn(http)], Some(&app), &[version]).unwrap();
+        let fresh = async {
+            let stream = wire::connect(address, &Arc::new(fresh)).await?;
+            Wire::over(stream, http).await?.send(&call()).await
+        };
+        assert!(fresh.await.is_err(), "a full handshake, {what}");
+    }
+    assert_eq!(edge.recorder.records().len(), forwarded, "control saw an expired caller");
+    let log = edge.access_log(forwarded + refused).await;
+    let lines = log.iter().filter(|line| line["reason"] == "edge_certificate_expired");
+    assert_eq!(lines.clone().count(), refused);
+    for line in lines {
+        assert_eq!((&line["status"], &line["address"]), (&json!(403), &json!("127.0.0.1")));
+    }
+}
+
+/// Where the listener does not hand the date on, nobody is believed to be in time.
+#[tokio::test]
+async fn a_certificate_whose_end_the_filter_does_not_know_is_not_believed() {
+    let prepared = Prepared::new().await;
+    prepared.adjust(|configuration| {
+        use sandbox::envoy::configuration::{filter, listener};
+        let facts = filter(listener(configuration, "clients")?, "facts")?;
+        let objects = facts["typed_config"]["on_request_headers"].as_array_mut().unwrap();
+        objects.retain(|it| it["object_key"] != "edge.peer_certificate_end");
+        Ok(())
+    });
+    let edge = prepared.start().await;
+    let answer = Answer::of(edge.app().get(edge.clients("/health")).send().await.unwrap()).await;
+    assert_eq!((answer.status, answer.problem_code().as_str()), (503, "edge_unavailable"));
+    assert_eq!(edge.recorder.records(), []);
+    let log = edge.access_log(1).await;
+    assert_eq!(log[0]["reason"], "edge_certificate_end_unknown");
+}
+
+/// Envoy, a client there, asks for a certificate in full handshakes only.
+#[tokio::test]
+async fn an_expired_certificate_of_controls_is_refused_though_a_session_could_be_resumed() {
+    let mut end = UNIX_EPOCH;
+    let prepared = Prepared::with(|pki| {
+        end = now() + VALID;
+        let names = [Name::Dns("control"), Name::Loopback];
+        let short = pki.service.issue_until("control", &names, end).unwrap();
+        pki.write_identity("control", &short).unwrap();
+    })
+    .await;
+    prepared.adjust(|configuration| {
+        // Each request needs a connection of its own.
+        let options = "/static_resources/clusters/0/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options/max_requests_per_connection";
+        let (parent, name) = options.rsplit_once('/').unwrap();
+        configuration.pointer_mut(parent).unwrap()[name] = json!(1);
+        Ok(())
+    });
+    let edge = prepared.start().await;
+    let anybody = edge.anybody();
+    let status = async || anybody.get(edge.public("/health")).send().await.unwrap().status();
+    for _ in 0..4 {
+        assert_eq!(status().await, 200);
+    }
+    wait_until_over(end).await;
+    let seen = edge.recorder.records().len();
+    for _ in 0..4 {
+        assert_eq!(status().await, 503);
+    }
+    assert_eq!(edge.recorder.records().len(), seen);
+}
