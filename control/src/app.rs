@@ -2,7 +2,6 @@
 
 use crate::{
     budget::Budget,
-    cause::chain,
     clock::Clock,
     config::{Config, MtlsFiles},
     doctor,
@@ -71,7 +70,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         listen,
         admin_listen,
     } = App::build(config, stop.clone())?;
-    let tls = identity.as_ref().map(|identity| server_tls(identity)).transpose()?;
+    let tls = identity.as_ref().map(|identity| server_tls(identity));
     let handle = Handle::new();
     let admin_handle = Handle::new();
     let serving = async {
@@ -166,6 +165,7 @@ impl App {
             hub: hub.clone(),
             sealer,
             egress,
+            callers: identity.clone().map(tls::Callers::new).map(Arc::new),
             rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint),
             metrics,
         };
@@ -275,8 +275,8 @@ async fn say_when_listening(handle: &Handle<SocketAddr>) {
     }
 }
 
-fn server_tls(identity: &tls::Watched) -> Result<RustlsConfig, tls::Unusable> {
-    identity.current().server().map(|server| RustlsConfig::from_config(Arc::new(server)))
+fn server_tls(identity: &tls::Watched) -> RustlsConfig {
+    RustlsConfig::from_config(identity.server())
 }
 
 /// Looks at the certificate files until the end; the server takes over what is new.
@@ -289,13 +289,8 @@ async fn keep_identity(
     let mut renewed = identity.follow();
     let follow = async {
         while renewed.changed().await.is_ok() {
-            let current = Arc::clone(&renewed.borrow_and_update());
-            match current.server() {
-                Ok(config) => server.reload_from_config(Arc::new(config)),
-                Err(error) => {
-                    tracing::error!(error = chain(&error), "the server keeps its certificate");
-                }
-            }
+            renewed.mark_unchanged();
+            server.reload_from_config(identity.server());
         }
     };
     tokio::select! {

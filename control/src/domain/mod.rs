@@ -40,6 +40,7 @@ pub mod returning;
 pub mod sealing;
 pub mod signing;
 pub mod skew;
+pub mod sqlstate;
 pub mod start;
 pub mod sweep;
 pub mod traceparent;

@@ -161,7 +161,9 @@ impl ApiError {
                 Code::VaultMisconfigured
             }
             Self::Nango(NangoError::Busy { why: WhyBusy::BudgetUnknown, .. })
-            | Self::Store(StoreError::Unavailable(_)) => Code::Unavailable,
+            | Self::Store(StoreError::Unavailable(_) | StoreError::Unprepared(_)) => {
+                Code::Unavailable
+            }
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)
@@ -256,7 +258,9 @@ impl ApiError {
                 "The token vault is not set up for this service. Tell this service's operator."
             }
             Self::Nango(NangoError::Busy { why: WhyBusy::BudgetUnknown, .. })
-            | Self::Store(StoreError::Unavailable(_)) => "Try again in a few seconds.",
+            | Self::Store(StoreError::Unavailable(_) | StoreError::Unprepared(_)) => {
+                "Try again after as many seconds as Retry-After says."
+            }
             Self::Store(StoreError::Corrupt(_) | StoreError::Refused(_))
             | Self::Sealing(_)
             | Self::Unwritable(_)

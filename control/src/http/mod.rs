@@ -6,6 +6,7 @@ mod callback;
 mod caller;
 mod code;
 mod complete;
+mod connection;
 mod connections;
 mod deliveries;
 mod destination;
@@ -42,6 +43,7 @@ use crate::{
     nango::NangoClient,
     rehearsal::Rehearsal,
     store::Store,
+    tls::Callers,
 };
 use axum::{
     Router,
@@ -83,6 +85,8 @@ pub struct AppState {
     pub sealer: Option<Sealer>,
     /// Where tenants' own destinations may be.
     pub egress: Arc<Egress>,
+    /// Judges who is on the other end of a connection; nothing, where this hop is plain.
+    pub callers: Option<Arc<Callers>>,
     pub rehearsal: Rehearsal,
     pub metrics: Metrics,
 }
@@ -105,6 +109,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
         .layer(middleware::from_fn(body::whole))
         .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
+        .layer(middleware::from_fn_with_state(state.clone(), connection::require_certificate))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn_with_state(state.clock.clone(), request_log::line))
         .layer(middleware::from_fn_with_state(state.metrics.clone(), measure::measure))

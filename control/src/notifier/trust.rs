@@ -8,7 +8,7 @@ use crate::{
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        ResolvesClientCert, WebPkiServerVerifier,
+        ResolvesClientCert, Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::aws_lc_rs,
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Trust {
     identity: Option<Arc<Watched>>,
     roots: Roots,
-    /// For as long as our certificate is the same, so that sessions are resumed.
+    /// For as long as our certificate is the same: to read all roots anew costs more than a handshake.
     made: Mutex<Option<Made>>,
 }
 
@@ -112,6 +112,8 @@ impl Trust {
             }))
             .with_client_cert_resolver(Arc::new(Ours { key, seen }));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // In a session that is resumed nobody looks at the receiver's certificate, which may have expired since.
+        config.resumption = Resumption::disabled();
         Ok(config)
     }
 }

@@ -29,7 +29,14 @@ mod telling;
 mod tx;
 mod vitals;
 
-use crate::{domain::skew::Jump, metrics::Metrics, mint::Mint};
+use crate::{
+    domain::{
+        skew::Jump,
+        sqlstate::{Meaning, meaning},
+    },
+    metrics::Metrics,
+    mint::Mint,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::TenantId;
 use sqlx::{
@@ -84,6 +91,11 @@ pub enum StoreError {
     /// It will pass: no connection, no time, no room, or a database that is standing by.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// It will pass when an operator has prepared the database for this release.
+    #[error(
+        "the database lacks a table, a role or a grant of this release: run `control migrate`, or grant it"
+    )]
+    Unprepared(#[source] sqlx::Error),
     /// It will not pass by itself: the database refuses what we ask of it.
     #[error("the database refuses")]
     Refused(#[source] sqlx::Error),
@@ -96,7 +108,7 @@ impl StoreError {
     /// Whether the database was there to say so; otherwise nobody answers whatever else is asked, either.
     pub const fn is_answer(&self) -> bool {
         match self {
-            Self::Unavailable(error) | Self::Refused(error) => {
+            Self::Unavailable(error) | Self::Unprepared(error) | Self::Refused(error) => {
                 matches!(error, sqlx::Error::Database(_))
             }
             Self::Corrupt(_) => true,
@@ -104,18 +116,13 @@ impl StoreError {
     }
 }
 
-/// Classes of SQLSTATE that pass by themselves: connection, transaction state (a standby is read-only),
-/// rollback, resources, operator intervention. PostgreSQL's appendix A lists them.
-const PASSING_CLASSES: [&str; 5] = ["08", "25", "40", "53", "57"];
-
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(answer) = &error {
-            let code = answer.code().unwrap_or_default();
-            return if PASSING_CLASSES.iter().any(|class| code.starts_with(class)) {
-                Self::Unavailable(error)
-            } else {
-                Self::Refused(error)
+            return match meaning(&answer.code().unwrap_or_default()) {
+                Meaning::Passing | Meaning::Spoiled => Self::Unavailable(error),
+                Meaning::Unprepared => Self::Unprepared(error),
+                Meaning::Refused => Self::Refused(error),
             };
         }
         let is_ours = matches!(
@@ -196,7 +203,7 @@ impl Store {
             Ok(applied) => {
                 Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
             }
-            Err(StoreError::Refused(sqlx::Error::Database(error)))
+            Err(StoreError::Unprepared(sqlx::Error::Database(error)))
                 if NOT_MIGRATED.contains(&error.code().unwrap_or_default().as_ref()) =>
             {
                 Ok(false)

@@ -5,6 +5,7 @@
 //! ping, in the background and without a limit either, and the pool would be one place smaller for good.
 
 use super::telling::{Teller, Told};
+use crate::domain::sqlstate::{Meaning, meaning};
 use futures::{
     FutureExt as _, StreamExt as _,
     future::BoxFuture,
@@ -12,6 +13,7 @@ use futures::{
 };
 use sqlx::{
     Describe, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr,
+    error::DatabaseError,
     pool::PoolConnection,
     postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
@@ -81,7 +83,7 @@ pub(super) struct Bounded {
     connection: Held,
     limit: Duration,
     is_open: bool,
-    /// An answer did not come. It may come yet, and belongs to nobody.
+    /// An answer did not come, and may come yet, and belongs to nobody; or the session is not the one that it was.
     is_silent: bool,
 }
 
@@ -156,7 +158,11 @@ impl<'c> Executor<'c> for &'c mut Bounded {
         stream::unfold(answers, move |answers| async move {
             let (mut answers, is_silent) = answers?;
             match within(limit, is_silent, answers.next().map(Ok)).await {
-                Ok(answer) => Some((answer?, Some((answers, is_silent)))),
+                Ok(answer) => {
+                    let answer = answer?;
+                    *is_silent |= answer.as_ref().is_err_and(is_spoiled);
+                    Some((answer, Some((answers, is_silent))))
+                }
                 Err(silent) => Some((Err(silent), None)),
             }
         })
@@ -212,8 +218,15 @@ async fn within<T>(
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let in_time = timeout(limit, answer).await;
+    *is_silent |= in_time.as_ref().is_ok_and(|answer| answer.as_ref().is_err_and(is_spoiled));
     *is_silent |= in_time.is_err();
     in_time.unwrap_or_else(|_elapsed| Err(silence()))
+}
+
+/// Whether the connection that said so will say it again and again.
+fn is_spoiled(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| meaning(&code) == Meaning::Spoiled)
 }
 
 /// That no answer came, as the network would say it.

@@ -4,8 +4,12 @@ use super::{Life, Unusable, life, read_certificates, read_file, read_key};
 use crate::config::MtlsFiles;
 use chrono::{DateTime, Utc};
 use rustls::{
-    RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::CertificateDer,
-    server::WebPkiClientVerifier, sign::CertifiedKey, sign::SingleCertAndKey,
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::CertificateDer,
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+    sign::SingleCertAndKey,
 };
 use sha2::{Digest as _, Sha256};
 use std::{fmt, path::Path, sync::Arc};
@@ -36,6 +40,7 @@ impl Contents {
 pub struct Identity {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
+    callers: Arc<dyn ClientCertVerifier>,
     life: Life,
     ends: Ends,
 }
@@ -65,32 +70,32 @@ impl Identity {
             .map_err(|error| Unusable::file(&files.certificate, &error))?;
         let roots = read_certificates(&files.ca, &contents.ca)?;
         let ends = Ends { identity, ca: first_end(&files.ca, &roots) };
-        let identity = Self { key: Arc::new(key), roots, life, ends };
         // Nobody is to find out at the first connection that the CA is none.
-        identity.trusted().map_err(|error| Unusable::file(&files.ca, &error))?;
-        Ok(identity)
+        let unusable = |error: &dyn fmt::Display| Unusable::file(&files.ca, error);
+        let trusted = trusted(&roots).map_err(|error| unusable(&error))?;
+        let callers =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), provider.into())
+                .build()
+                .map_err(|error| unusable(&error))?;
+        Ok(Self { key: Arc::new(key), roots, callers, life, ends })
     }
 
-    fn trusted(&self) -> Result<RootCertStore, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        for root in &self.roots {
-            roots.add(root.clone())?;
-        }
-        Ok(roots)
+    /// Judges whether a caller has a certificate of our CA, at the handshake and at each request after it.
+    pub(super) fn callers(&self) -> &dyn ClientCertVerifier {
+        self.callers.as_ref()
     }
 
-    /// A server that takes only callers with a certificate of our CA.
-    pub(crate) fn server(&self) -> Result<ServerConfig, Unusable> {
-        let unusable = |error: &dyn fmt::Display| Unusable::named("the TLS server", error);
-        let roots = self.trusted().map_err(|error| unusable(&error))?;
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
-            .build()
-            .map_err(|error| unusable(&error))?;
+    /// A server that takes only callers with a certificate of our CA, and judges each of their connections anew:
+    /// a session that is resumed is one whose certificate nobody looks at, expired or not (`docs/decisions/`).
+    pub(crate) fn server(&self) -> ServerConfig {
         let mut server = ServerConfig::builder()
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&self.callers))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from((*self.key).clone())));
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(server)
+        // Sessions by id, for both versions; tickets that hold a session are off by default.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        server
     }
 
     pub(crate) const fn life(&self) -> Life {
@@ -104,6 +109,14 @@ impl Identity {
     pub(crate) fn is_valid(&self, at: DateTime<Utc>) -> bool {
         (self.life.from..=self.life.until).contains(&at)
     }
+}
+
+fn trusted(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates {
+        roots.add(root.clone())?;
+    }
+    Ok(roots)
 }
 
 fn first_end(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<DateTime<Utc>> {

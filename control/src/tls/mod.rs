@@ -1,6 +1,7 @@
 //! Our certificate, key and CA, read from files again and again: for the edge that calls us and the
 //! receivers we call.
 
+mod callers;
 mod explain;
 mod identity;
 mod watched;
@@ -14,6 +15,7 @@ use rustls::{
 use std::{fs, path::Path};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time};
 
+pub use callers::{Callers, NotTrusted};
 pub use explain::explain;
 pub use identity::Identity;
 pub use watched::{Look, Watched};
@@ -30,15 +32,11 @@ impl Unusable {
     fn file(path: &Path, why: &dyn std::fmt::Display) -> Self {
         Self { what: path.display().to_string(), why: why.to_string() }
     }
-
-    fn named(what: &str, why: &dyn std::fmt::Display) -> Self {
-        Self { what: what.to_owned(), why: why.to_string() }
-    }
 }
 
 /// The server that the files make, for whoever wants to know whether they fit together.
 pub(crate) fn server(files: &MtlsFiles) -> Result<ServerConfig, Unusable> {
-    Identity::of(files, &identity::Contents::read(files)?)?.server()
+    Ok(Identity::of(files, &identity::Contents::read(files)?)?.server())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {

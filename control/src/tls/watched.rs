@@ -5,6 +5,7 @@
 use super::{Identity, Unusable, identity::Contents};
 use crate::{config::MtlsFiles, domain::health::Certificate};
 use chrono::{DateTime, Utc};
+use rustls::ServerConfig;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -50,6 +51,11 @@ impl Watched {
 
     pub fn current(&self) -> Arc<Identity> {
         Arc::clone(&self.current.borrow())
+    }
+
+    /// The server that the files make, as they are now.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::new(self.current().server())
     }
 
     /// Tells of every identity that follows.

@@ -13,6 +13,7 @@
 mod audit;
 mod budget;
 mod callback;
+mod callers;
 mod cases;
 mod clocks;
 mod complete;
@@ -38,7 +39,11 @@ mod looks;
 mod many;
 mod metrics;
 mod operate;
+<<<<<<< HEAD
 mod process;
+=======
+mod outages;
+>>>>>>> d536f6b (control: classify every SQLSTATE, and judge callers' certificates per request)
 mod providers;
 mod pull;
 mod receiver;

@@ -140,6 +140,7 @@ pub fn service(
         mint: mint.clone(),
         sealer,
         egress: Arc::new(egress),
+        callers: None,
         rehearsal: Rehearsal::new(Arc::clone(&notifier), clock.clone(), mint.clone()),
         metrics: metrics.clone(),
     };

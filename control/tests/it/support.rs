@@ -141,6 +141,16 @@ impl TestApp {
         router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
     }
 
+    /// Another process, on another connection to the same database.
+    pub fn on(&self, store: Store) -> Router {
+        router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
+    }
+
+    /// What the handlers work with.
+    pub fn state(&self) -> AppState {
+        self.state.clone()
+    }
+
     /// Another process, whose operator describes GitHub otherwise.
     pub fn describing_github(&self, description: &Value) -> Router {
         let mut catalogue = Catalogue::default();

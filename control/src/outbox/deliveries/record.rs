@@ -33,7 +33,7 @@ impl Outbox {
             match self.record(finished.clone()).await {
                 Ok(()) => return,
                 // It was committed, perhaps; then the leases are gone, and nothing is written twice.
-                Err(StoreError::Unavailable(error)) => {
+                Err(StoreError::Unavailable(error) | StoreError::Unprepared(error)) => {
                     tracing::warn!(error = chain(&error), "tries are recorded later");
                     tokio::time::sleep(POLL).await;
                 }
