@@ -2,6 +2,7 @@
 
 use crate::{
     budget::Budget,
+    cause::chain,
     clock::Clock,
     config::{Config, MtlsFiles},
     doctor,
@@ -13,8 +14,10 @@ use crate::{
     nango::NangoClient,
     notifier::Notifier,
     outbox::Outbox,
+    readiness::Readiness,
     rehearsal::Rehearsal,
     sampler::Sampler,
+    startup::{self, Checked, Unfit},
     store::Store,
     tls,
 };
@@ -35,8 +38,10 @@ const COMPARE_AGAIN: Duration = Duration::from_secs(1);
 pub enum AppError {
     #[error("cannot make the client of Nango")]
     Nango(#[source] reqwest::Error),
-    #[error(transparent)]
+    #[error("MTLS_CERT_PATH, MTLS_KEY_PATH and MTLS_CA_PATH")]
     Tls(#[from] tls::Unusable),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("cannot serve on {1}")]
     Serve(#[source] io::Error, SocketAddr),
 }
@@ -70,6 +75,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         listen,
         admin_listen,
     } = App::build(config, stop.clone())?;
+    let checked = startup::check(&store, outbox.sealer.as_ref()).await;
+    if let Checked::Unfit(unfit) = checked {
+        return Err(unfit.into());
+    }
     let tls = identity.as_ref().map(|identity| server_tls(identity));
     let handle = Handle::new();
     let admin_handle = Handle::new();
@@ -85,30 +94,26 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         handle.graceful_shutdown(Some(GRACE));
     };
     let working = async {
+        until_fit(checked, &outbox, &stop).await?;
         // Whoever works writes times: first it must be known what time it is.
         until_clock_follows(&store, &stop).await;
         Box::pin(outbox.run(stop.clone())).await;
+        Ok(())
     };
     let working = within_grace(working, &stop);
-    let warning = async {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = doctor::warn_of_excess(&outbox.nango, &outbox.catalogue) => {}
-        }
-    };
     let all_but_probes = async {
-        let (served, (), (), (), (), (), (), ()) = tokio::join!(
+        let (served, (), (), worked, (), (), (), ()) = tokio::join!(
             serving,
             keep_identity(identity.as_ref(), tls.as_ref(), &stop),
             stopping,
             working,
-            warning,
+            warn_of_excess(&outbox, &stop),
             hub.run(&store, &clock),
             sampler.run(stop.clone()),
             say_when_listening(&handle),
         );
         admin_handle.shutdown();
-        served
+        served.and(worked.map_err(AppError::from))
     };
     let probing = async {
         let probed = serve(admin_listen, None, admin_router, admin_handle.clone()).await;
@@ -152,12 +157,11 @@ impl App {
         let identity = mtls.map(tls::Watched::open).transpose()?.map(Arc::new);
         let egress = Arc::new(notifications.egress.clone());
         let notifier = Arc::new(Notifier::new(notifications, identity.clone()));
-        let catalogue = Arc::new(catalogue);
         let hub = Hub::new(stop.clone());
         let state = AppState {
             store: store.clone(),
             nango,
-            catalogue,
+            catalogue: Arc::new(catalogue),
             callbacks: Arc::new(callbacks),
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
@@ -244,6 +248,32 @@ fn sampler(
         metrics: state.metrics.clone(),
         calls_per_minute: limit,
         identity,
+        readiness: Readiness::new(state.store.clone(), &state.mint),
+    }
+}
+
+async fn warn_of_excess(outbox: &Outbox, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = doctor::warn_of_excess(&outbox.nango, &outbox.catalogue) => {}
+    }
+}
+
+/// Looks at a database that could not be looked at before the start, and ends the service that must not go on with it.
+async fn until_fit(
+    checked: Checked,
+    outbox: &Outbox,
+    stop: &CancellationToken,
+) -> Result<(), Unfit> {
+    match checked {
+        Checked::Fit => Ok(()),
+        Checked::Unfit(_) | Checked::NotYet(_) => {
+            let known = startup::until_known(&outbox.store, outbox.sealer.as_ref(), stop).await;
+            if known.is_err() {
+                stop.cancel();
+            }
+            known
+        }
     }
 }
 
@@ -262,10 +292,13 @@ async fn until_clock_follows(store: &Store, stop: &CancellationToken) {
 }
 
 /// What is cut off when the grace ends is leased, and done again by whoever comes next.
-async fn within_grace(working: impl Future<Output = ()>, stop: &CancellationToken) {
+async fn within_grace(
+    working: impl Future<Output = Result<(), Unfit>>,
+    stop: &CancellationToken,
+) -> Result<(), Unfit> {
     tokio::select! {
-        () = working => {}
-        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+        worked = working => worked,
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use control::{
     config::{self, Config, Environment},
     doctor, http,
     mint::Mint,
+    startup,
     store::Store,
     telemetry,
 };
@@ -59,9 +60,12 @@ enum AuditCommand {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    // A variable that is not text is none of our settings.
+    // A name that is not text is none of our settings. A value that is not is refused where it is read: to drop it would
+    // make a secret that is damaged one that is not set.
     let environment: Environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        })
         .collect();
     let ended = match command.unwrap_or(Command::Serve) {
         Command::Serve => Box::pin(serve(&environment)).await,
@@ -111,6 +115,10 @@ async fn migrate(environment: &Environment) -> Result<(), Box<dyn Error>> {
     let (log, database) = config::read_for_migration(environment)?;
     let telemetry = telemetry::init(log, None)?;
     let store = Store::for_migration(database.0, Mint::new(Clock::system()));
+    // The lock that keeps two migrations apart is a session's.
+    if let Some(unfit) = startup::judge_pooling(store.pooling().await?) {
+        return Err(unfit.into());
+    }
     store.migrate().await?;
     tracing::info!("the database is up to date");
     telemetry.end();

@@ -4,9 +4,13 @@
 use crate::{
     cause::chain,
     clock::Clock,
-    domain::budget::{CallsPerMinute, Share},
+    domain::{
+        budget::{CallsPerMinute, Share},
+        health::Database,
+    },
     hub::{Hub, WAITERS_MAX},
     metrics::Metrics,
+    readiness::Readiness,
     store::{Store, StoreError},
     tls::Watched,
 };
@@ -32,6 +36,7 @@ pub struct Sampler {
     pub metrics: Metrics,
     pub calls_per_minute: CallsPerMinute,
     pub identity: Option<Arc<Watched>>,
+    pub readiness: Readiness,
 }
 
 impl Sampler {
@@ -72,10 +77,12 @@ impl Sampler {
     }
 
     async fn try_look(&self, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        if !self.store.is_migrated().await? {
-            return Ok(false);
-        }
-        let backlog = self.store.backlog(at).await?;
+        let backlog = match self.readiness.try_look(at).await? {
+            Database::Ready(backlog) => backlog,
+            Database::Unavailable | Database::NotMigrated | Database::ReadOnly { .. } => {
+                return Ok(false);
+            }
+        };
         let wait = |since: Option<DateTime<Utc>>| since.map(|since| age(since, at));
         self.metrics.backlog([
             ("receipts", wait(backlog.receipts)),

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
 use tokio::process::Command;
@@ -31,16 +31,17 @@ pub struct Control {
 impl Settings {
     /// Brings the database up to date.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        let migrated = self
-            .command()
-            .arg("migrate")
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .context("cannot run control")?;
+        let migrated = self.run(&["migrate"]).await?;
         let said = String::from_utf8_lossy(&migrated.stderr);
         ensure!(migrated.status.success(), "control migrate: {}", said.trim());
         Ok(())
+    }
+
+    /// Runs one of its commands to the end.
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        command.output().await.context("cannot run control")
     }
 
     /// Starts it, and waits until it is ready.

@@ -110,6 +110,24 @@ impl Database {
         Ok(())
     }
 
+    /// Ends the server, and starts it again as a standby that nobody promoted: it is read, and takes no writes.
+    pub async fn demote(&mut self) -> anyhow::Result<()> {
+        let server = self.server.as_ref().context("the database is on another's server")?;
+        let Installed { owner, folder, .. } = &server.installed;
+        let signal = folder.path().join("data").join("standby.signal");
+        fs::write(&signal, "")?;
+        owner.take(&signal)?;
+        self.restart(Signal::SIGINT).await
+    }
+
+    /// Puts this in the place of the server's `pg_hba.conf`, which it reads again.
+    pub fn let_in_by(&self, rules: &str) -> anyhow::Result<()> {
+        let server = self.server.as_ref().context("the database is on another's server")?;
+        let path = server.installed.folder.path().join("data").join("pg_hba.conf");
+        fs::write(path, rules)?;
+        server.process.signal(Signal::SIGHUP)
+    }
+
     /// A server of our own, whatever `DATABASE_URL` says, so that it can be ended.
     pub async fn start_own(tools: &Tools, logs: &Path) -> anyhow::Result<Self> {
         Self::start_server(&tools.postgres, logs, PLAIN).await
@@ -184,10 +202,10 @@ async fn initdb(
 
 /// Whom PostgreSQL runs as: it refuses to be root.
 #[derive(Debug)]
-struct Owner(Option<(Uid, Gid)>);
+pub(crate) struct Owner(Option<(Uid, Gid)>);
 
 impl Owner {
-    fn choose() -> anyhow::Result<Self> {
+    pub(crate) fn choose() -> anyhow::Result<Self> {
         if !Uid::effective().is_root() {
             return Ok(Self(None));
         }
@@ -201,7 +219,7 @@ impl Owner {
         )
     }
 
-    fn take(&self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn take(&self, path: &Path) -> anyhow::Result<()> {
         if let Self(Some((uid, gid))) = self {
             chown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
         }
@@ -220,7 +238,7 @@ impl Owner {
         Ok(copy.join(programs))
     }
 
-    fn command(&self, program: &Path, folder: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         // Not the caller's folder, which may be closed to this user.
         command.current_dir(folder);

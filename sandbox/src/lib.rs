@@ -11,6 +11,7 @@ pub mod client_app;
 pub mod control;
 pub mod database;
 pub mod envoy;
+pub mod pgbouncer;
 pub mod pki;
 pub mod ports;
 pub mod process;

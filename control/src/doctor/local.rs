@@ -7,7 +7,6 @@ use crate::{
         health::{BACKLOG_AGE_MAX, Backlog},
         skew::{is_far, said},
     },
-    store::NoWrites,
     tls::Life,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -128,41 +127,26 @@ pub(super) fn certificates(
         .unwrap_or_else(|| Finding::fail(name, "holds no certificate", RENEW))
 }
 
-pub(super) fn database(
-    migrated: Result<bool, String>,
-    backlog: Option<Backlog>,
-    at: DateTime<Utc>,
-) -> Vec<Finding> {
-    let answers = Finding::ok("database", "answers");
-    match migrated {
-        Err(why) => vec![Finding::fail(
-            "database",
-            why,
-            "correct DATABASE_URL or DB_…, and grant its login the roles connections_api and connections_worker",
-        )],
-        Ok(false) => {
-            let seen = "some of this release's are missing";
-            vec![answers, Finding::fail("migrations", seen, "run `control migrate`")]
-        }
-        Ok(true) => {
-            let all = Finding::ok("migrations", "all are applied");
-            let backlog = backlog.map(|backlog| judge_backlog(backlog, at));
-            [answers, all].into_iter().chain(backlog).collect()
-        }
+pub(super) fn migrations(are_applied: bool) -> Finding {
+    const NAME: &str = "migrations";
+    if are_applied {
+        Finding::ok(NAME, "all are applied")
+    } else {
+        Finding::fail(NAME, "some of this release's are missing", "run `control migrate`")
     }
 }
 
-/// Whether the database takes writes.
-pub(super) fn writes(no_writes: Option<NoWrites>) -> Finding {
+/// Whether the database takes writes; if not, whether it is a standby.
+pub(super) fn writes(is_standby: Option<bool>) -> Finding {
     const NAME: &str = "database role";
-    match no_writes {
-        None => Finding::ok(NAME, "takes writes"),
-        Some(NoWrites::Standby) => Finding::fail(
+    match is_standby {
+        None => Finding::ok(NAME, "takes writes: one was committed"),
+        Some(true) => Finding::fail(
             NAME,
             "is a standby that was not promoted: it takes no writes",
             "set DATABASE_URL to the primary, or promote this server",
         ),
-        Some(NoWrites::ReadOnly) => Finding::fail(
+        Some(false) => Finding::fail(
             NAME,
             "is read-only: default_transaction_read_only is on for it, its login role or its server",
             "switch default_transaction_read_only off, or set DATABASE_URL to a database that takes writes",
@@ -181,7 +165,7 @@ pub(super) fn database_clock(skew: TimeDelta) -> Finding {
     Finding::warn(NAME, format!("ours is {}", said(skew)), mend)
 }
 
-fn judge_backlog(backlog: Backlog, at: DateTime<Utc>) -> Finding {
+pub(super) fn judge_backlog(backlog: Backlog, at: DateTime<Utc>) -> Finding {
     let Backlog { receipts, jobs, deliveries } = backlog;
     let oldest = [receipts, jobs, deliveries].into_iter().flatten().min();
     let age = oldest.map_or_else(TimeDelta::zero, |oldest| at.signed_duration_since(oldest));
@@ -262,9 +246,9 @@ mod tests {
     #[test]
     fn a_database_that_takes_no_writes_fails() {
         assert_eq!(writes(None).status, Status::Ok);
-        let standby = writes(Some(NoWrites::Standby));
+        let standby = writes(Some(true));
         assert_eq!((standby.status, standby.seen.contains("standby")), (Status::Fail, true));
-        assert_eq!(writes(Some(NoWrites::ReadOnly)).status, Status::Fail);
+        assert_eq!(writes(Some(false)).status, Status::Fail);
     }
 
     #[test]
@@ -279,13 +263,14 @@ mod tests {
     fn a_database_fails_where_it_cannot_serve_and_warns_where_work_waits() {
         let backlog = |seconds| {
             let jobs = day(0).checked_sub_signed(TimeDelta::seconds(seconds));
-            Some(Backlog { jobs, ..Backlog::default() })
+            Backlog { jobs, ..Backlog::default() }
         };
-        let judge = |migrated, backlog| worst(&database(migrated, backlog, day(0)));
-        assert_eq!(judge(Err("away".to_owned()), None), Status::Fail);
-        assert_eq!(judge(Ok(false), None), Status::Fail);
-        assert_eq!(judge(Ok(true), Some(Backlog::default())), Status::Ok);
-        assert_eq!(judge(Ok(true), backlog(60)), Status::Ok);
-        assert_eq!(judge(Ok(true), backlog(61)), Status::Warn);
+        let judge = |backlog| judge_backlog(backlog, day(0)).status;
+        assert_eq!(
+            [true, false].map(|applied| migrations(applied).status),
+            [Status::Ok, Status::Fail]
+        );
+        assert_eq!(judge(Backlog::default()), Status::Ok);
+        assert_eq!([60, 61].map(|seconds| judge(backlog(seconds))), [Status::Ok, Status::Warn]);
     }
 }

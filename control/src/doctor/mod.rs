@@ -1,6 +1,7 @@
 //! One look at everything that this service depends on. [`examine`] gathers facts, the other modules make
 //! findings of them; no finding holds a secret.
 
+mod database;
 mod edge;
 mod finding;
 mod keys;
@@ -12,18 +13,14 @@ mod vault;
 use crate::{
     cause::chain,
     clock::Clock,
-    config::{self, Database, Environment, MtlsFiles, NangoConfig, Parts, ReadFile},
+    config::{self, Environment, MtlsFiles, NangoConfig, Parts, ReadFile},
     domain::provider::Catalogue,
     metrics::Metrics,
     mint::Mint,
     nango::{KeyName, NangoClient, Question},
-    store::Store,
     tls,
 };
-use contract::{
-    id::IntegrationId,
-    keys::{KeyId, KeyRing},
-};
+use contract::{id::IntegrationId, keys::KeyRing};
 use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 
@@ -63,7 +60,7 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
     let ca = mtls.as_ref().and_then(|files| read_file(&files.ca).ok()).unwrap_or_default();
     findings.extend(examine_edge(tried, &ca).await);
     if let Some(database) = database {
-        findings.extend(examine_database(database, data_keys.as_ref(), clock).await);
+        findings.extend(database::examine(database, data_keys.as_ref(), clock).await);
     }
     let is_proxied = nango.as_ref().is_some_and(|nango| nango.proxy.is_some());
     findings.push(proxies::proxies(environment, is_proxied));
@@ -111,29 +108,6 @@ fn examine_certificates(
         };
         findings.push(local::certificates(name, lives, clock.now()));
     }
-    findings
-}
-
-async fn examine_database(
-    Database(options): Database,
-    data_keys: Option<&KeyRing>,
-    clock: &Clock,
-) -> Vec<Finding> {
-    let store = Store::new(options, Mint::new(clock.clone()));
-    let migrated = store.is_migrated().await.map_err(|error| chain(&error));
-    let at = clock.now();
-    let is_ready = matches!(migrated, Ok(true));
-    let backlog = if is_ready { store.backlog(at).await.ok() } else { None };
-    let skew = if is_ready { store.clock_skew(clock).await.ok() } else { None };
-    let no_writes = if is_ready { store.takes_no_writes().await.ok() } else { None };
-    let sealed = if is_ready { store.count_secrets().await.ok() } else { None };
-    store.close().await;
-    let keys: Vec<&KeyId> =
-        data_keys.into_iter().flat_map(KeyRing::iter).map(|it| &it.id).collect();
-    let mut findings = local::database(migrated, backlog, at);
-    findings.extend(no_writes.map(local::writes));
-    findings.extend(skew.map(local::database_clock));
-    findings.extend(sealed.map(|sealed| sealed::secrets(&keys, &sealed)));
     findings
 }
 

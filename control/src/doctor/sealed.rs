@@ -40,6 +40,22 @@ pub(super) fn secrets(keys: &[&KeyId], sealed: &BTreeMap<String, i64>) -> Findin
     Finding::ok(NAME, seen)
 }
 
+/// Whether each key is the one that was first used under its id.
+pub(super) fn replaced(ids: &[KeyId]) -> Finding {
+    const NAME: &str = "data encryption keys";
+    if ids.is_empty() {
+        return Finding::ok(NAME, "each is the one of its id");
+    }
+    let ids: Vec<String> = ids.iter().map(|id| format!("`{id}`")).collect();
+    let seen = format!(
+        "another key than before under {}: what the first has sealed cannot be opened, and control does not start",
+        ids.join(", ")
+    );
+    let mend = "set DATA_ENCRYPTION_KEY to the key from before, with a new one under an id of its own in front: new:…,1:…; \
+                if it is lost, leave its id out, and its tenants put their destinations again";
+    Finding::fail(NAME, seen, mend)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

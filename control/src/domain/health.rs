@@ -21,6 +21,10 @@ pub struct Backlog {
 pub enum Database {
     Unavailable,
     NotMigrated,
+    /// It answers, and takes nothing: every call that changes something fails.
+    ReadOnly {
+        is_standby: bool,
+    },
     Ready(Backlog),
 }
 
@@ -135,6 +139,10 @@ impl Health {
                 let missing = Check::told(Status::Unavailable, "missing; run `control migrate`");
                 (Check::new(Status::Ok), Some(missing), None)
             }
+            Database::ReadOnly { is_standby } => {
+                let detail = why_read_only(is_standby);
+                (Check::told(Status::Unavailable, detail), Some(Check::new(Status::Ok)), None)
+            }
             Database::Ready(backlog) => {
                 let ages = Ages::of(backlog, at);
                 (Check::new(Status::Ok), Some(Check::new(Status::Ok)), Some(ages))
@@ -207,6 +215,15 @@ impl Check {
     }
 }
 
+/// Why nothing can be written.
+pub const fn why_read_only(is_standby: bool) -> &'static str {
+    if is_standby {
+        "a standby that was not promoted: it answers and takes no writes"
+    } else {
+        "read-only: default_transaction_read_only is on for it, or for our login"
+    }
+}
+
 fn check_vault(vault: Vault) -> Check {
     match vault {
         Vault::NotAsked => Check::told(Status::Ok, "not called yet"),
@@ -261,6 +278,8 @@ mod tests {
         {
             check(Database::Unavailable, vault, Status::Unavailable);
             check(Database::NotMigrated, vault, Status::Unavailable);
+            check(Database::ReadOnly { is_standby: true }, vault, Status::Unavailable);
+            check(Database::ReadOnly { is_standby: false }, vault, Status::Unavailable);
         }
         check(well, Vault::NotAsked, Status::Ok);
         check(well, Vault::Answers, Status::Ok);

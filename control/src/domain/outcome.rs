@@ -16,8 +16,10 @@ pub enum Outcome {
 /// Why no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// Our certificate, its key, a CA or a sealed secret that we keep cannot be used.
+    /// Our certificate, its key or a CA cannot be used.
     OurIdentity,
+    /// No key of `DATA_ENCRYPTION_KEY` opens the destination's secrets.
+    OurKeys,
     /// Our resolver does not answer; a name that it says is none is [`Self::NoSuchName`].
     OurResolver,
     /// No socket, no memory, no place: this process has run out of something.
@@ -53,8 +55,9 @@ impl Fault {
 }
 
 impl NoAnswer {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OurIdentity,
+        Self::OurKeys,
         Self::OurResolver,
         Self::OurLimits,
         Self::NoSuchName,
@@ -72,6 +75,7 @@ impl Outcome {
             Self::Delivered { .. } => "delivered",
             Self::Refused { .. } => "refused",
             Self::NoAnswer(NoAnswer::OurIdentity) => "our_identity",
+            Self::NoAnswer(NoAnswer::OurKeys) => "our_keys",
             Self::NoAnswer(NoAnswer::OurResolver) => "our_resolver",
             Self::NoAnswer(NoAnswer::OurLimits) => "our_limits",
             Self::NoAnswer(NoAnswer::NoSuchName) => "no_such_name",
@@ -94,9 +98,12 @@ impl Outcome {
     pub const fn fault(self) -> Option<Fault> {
         match self {
             Self::Delivered { .. } => None,
-            Self::NoAnswer(NoAnswer::OurIdentity | NoAnswer::OurResolver | NoAnswer::OurLimits) => {
-                Some(Fault::Ours)
-            }
+            Self::NoAnswer(
+                NoAnswer::OurIdentity
+                | NoAnswer::OurKeys
+                | NoAnswer::OurResolver
+                | NoAnswer::OurLimits,
+            ) => Some(Fault::Ours),
             Self::NoAnswer(NoAnswer::Connect | NoAnswer::Timeout | NoAnswer::Broken) => {
                 Some(Fault::Network)
             }

@@ -191,11 +191,18 @@ pub(super) async fn put(
         sealer.seal(&secrets.expose().join("\n"), &owner(&caller.tenant), state.mint.bytes())
     });
     let secrets = sealed.transpose()?;
+    // What nobody can decrypt must not stay: its tenant would be sent nothing, and not know.
+    if let (None, Some(known)) = (&secrets, &known) {
+        sealer
+            .open(&known.secrets, &owner(&caller.tenant))
+            .map_err(|_lost| unreadable_secrets())?;
+    }
     // Secrets that stay are those that were there a moment ago, or nothing is written.
     let stays = known.filter(|_| secrets.is_none()).map(|known| known.version);
     let put = PutDestination {
         tenant: &caller.tenant,
         new: &new,
+        key: sealer.checks().next().filter(|_key| secrets.is_some()),
         secrets,
         // Of two who make the first secret at once, only one may be told that his signs.
         replaces: new.version.or(stays).or(made.as_ref().map(|_made| 0)),
@@ -206,6 +213,14 @@ pub(super) async fn put(
     let own = state.store.put_destination(put).await?.ok_or(ApiError::DestinationChanged)?;
     let health = state.store.destination_health(&caller.tenant).await?.into();
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(View::own(own, health, made))))
+}
+
+fn unreadable_secrets() -> ApiError {
+    ApiError::BadRequest(
+        "`secrets` is missing, and those that are kept cannot be decrypted any more. Send `secrets` with this request, or \
+         delete the destination first to have one made."
+            .to_owned(),
+    )
 }
 
 /// `DELETE /tenants/{tenant}/destination`: from now on the tenant is told where the operator says.

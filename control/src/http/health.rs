@@ -2,19 +2,17 @@
 
 use super::document;
 use crate::{
-    cause::chain,
     clock::Clock,
     domain::{
-        health::{Backlog, Database, Health, Status},
+        health::{Database, Health, Status},
         skew::Standing,
     },
     nango::NangoClient,
     sampler::Sampler,
-    store::{Store, StoreError},
+    store::Store,
     tls::Watched,
 };
 use axum::{Json, extract::State, http::StatusCode};
-use chrono::TimeDelta;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -65,7 +63,11 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
         Health::stopping()
     } else {
         let at = probed.clock.now();
-        let (database, skew) = look(&probed.store, &probed.clock).await;
+        let database = probed.sampler.readiness.look(at).await;
+        let skew = match database {
+            Database::Ready(_) => probed.store.clock_skew(&probed.clock).await.ok(),
+            Database::Unavailable | Database::NotMigrated | Database::ReadOnly { .. } => None,
+        };
         let mut health = Health::of(database, probed.nango.last_call(), at);
         if probed.clock.standing() == Some(Standing::Doubted) {
             health = health.with_doubted_clock();
@@ -82,22 +84,4 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
         Status::Unavailable | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(health))
-}
-
-async fn look(store: &Store, clock: &Clock) -> (Database, Option<TimeDelta>) {
-    let looked: Result<Option<(Backlog, TimeDelta)>, StoreError> = async {
-        if !store.is_migrated().await? {
-            return Ok(None);
-        }
-        Ok(Some((store.backlog(clock.now()).await?, store.clock_skew(clock).await?)))
-    }
-    .await;
-    match looked {
-        Ok(Some((backlog, skew))) => (Database::Ready(backlog), Some(skew)),
-        Ok(None) => (Database::NotMigrated, None),
-        Err(error) => {
-            tracing::warn!(error = chain(&error), "not ready");
-            (Database::Unavailable, None)
-        }
-    }
 }

@@ -146,7 +146,7 @@ impl Notifier {
         let ready = match target.0.as_ref() {
             Ok(ready) => ready,
             Err(unready) => {
-                return Sent::failed(Failed::new(NoAnswer::OurIdentity, unready.to_string()));
+                return Sent::failed(Failed::new(unready.why(), unready.to_string()));
             }
         };
         let request = request(ready.uri.clone(), &ready.secrets, (event, body), now);

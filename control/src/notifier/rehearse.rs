@@ -8,10 +8,7 @@ use super::{
     trust::{Seen, Shown},
 };
 use crate::{
-    domain::{
-        outcome::NoAnswer,
-        rehearsal::{Certificate, Handshake},
-    },
+    domain::rehearsal::{Certificate, Handshake},
     tls,
 };
 use chrono::{DateTime, Utc};
@@ -58,7 +55,7 @@ impl Notifier {
         let ready = match target.0.as_ref() {
             Ok(ready) => ready,
             Err(unready) => {
-                let failed = Failed::new(NoAnswer::OurIdentity, unready.to_string());
+                let failed = Failed::new(unready.why(), unready.to_string());
                 return Rehearsed { sent: Sent::failed(failed), address: None, handshake: None };
             }
         };

@@ -9,6 +9,7 @@ use super::{
 use crate::domain::{
     destination::{self, Destination, Secrets},
     egress::Egress,
+    outcome::NoAnswer,
     sealing::Sealer,
     signing::SigningSecret,
 };
@@ -42,6 +43,15 @@ pub(super) enum Unready {
     Ca,
     #[error("the destination's address cannot be used")]
     Address,
+}
+
+impl Unready {
+    pub(super) const fn why(self) -> NoAnswer {
+        match self {
+            Self::Sealed => NoAnswer::OurKeys,
+            Self::Ca | Self::Address => NoAnswer::OurIdentity,
+        }
+    }
 }
 
 #[derive(Debug)]

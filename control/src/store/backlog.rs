@@ -1,6 +1,6 @@
 //! How long work waits that is due and unclaimed.
 
-use super::{As, Store, StoreError};
+use super::{As, Store, StoreError, Tx};
 use crate::domain::health::Backlog;
 use chrono::{DateTime, Utc};
 
@@ -15,6 +15,12 @@ impl Store {
     /// no fault of ours.
     pub async fn backlog(&self, at: DateTime<Utc>) -> Result<Backlog, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
+        let backlog = Self::backlog_in(&mut tx, at).await?;
+        tx.commit().await?;
+        Ok(backlog)
+    }
+
+    pub(super) async fn backlog_in(tx: &mut Tx, at: DateTime<Utc>) -> Result<Backlog, StoreError> {
         // Each is the first entry of the partial index that claims read, too.
         let (receipts, jobs, deliveries): Row = sqlx::query_as(
             "WITH RECURSIVE walk AS (
@@ -39,9 +45,8 @@ impl Store {
         )
         .bind(at)
         .bind(TENANTS_MAX)
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut **tx)
         .await?;
-        tx.commit().await?;
         Ok(Backlog { receipts, jobs, deliveries })
     }
 }

@@ -5,9 +5,10 @@ use crate::domain::{
     audit::{Actor, AuditAction},
     destination::{Destination, NewDestination, changed, shown},
     notification::EventType,
+    sealing::KeyCheck,
 };
 use chrono::{DateTime, Utc};
-use contract::id::TenantId;
+use contract::{id::TenantId, keys::KeyId};
 use std::collections::HashMap;
 use url::Url;
 
@@ -18,6 +19,8 @@ pub struct PutDestination<'a> {
     pub new: &'a NewDestination,
     /// Sealed; nothing, where those that are there stay.
     pub secrets: Option<String>,
+    /// What they are sealed with: it must be the one key of its id.
+    pub key: Option<(&'a KeyId, KeyCheck)>,
     /// What it replaces, if that matters; 0 for none.
     pub replaces: Option<i64>,
     pub actor: Actor,
@@ -124,12 +127,13 @@ impl Store {
         &self,
         put: PutDestination<'_>,
     ) -> Result<Option<Destination>, StoreError> {
-        let PutDestination { tenant, new, secrets, replaces, actor, request_id, at } = put;
+        let PutDestination { tenant, new, secrets, key, replaces, actor, request_id, at } = put;
         let types = new
             .event_types
             .as_ref()
             .map(|types| types.iter().copied().map(EventType::as_str).collect::<Vec<&str>>());
         let mut tx = self.begin(As::Tenant(tenant)).await?;
+        Self::require_key(&mut tx, tenant, key).await?;
         let before: Option<Row> = sqlx::query_as(
             "SELECT * FROM destinations WHERE tenant_id = $1 AND url IS NOT NULL FOR UPDATE",
         )

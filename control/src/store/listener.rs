@@ -1,6 +1,6 @@
 //! Hears what other transactions tell, and asks now and then whether anybody is there to be heard.
 
-use super::{ACQUIRE_TIMEOUT, Store, StoreError, tx::silence};
+use super::{ACQUIRE_TIMEOUT, Store, StoreError, prepare_session, tx::silence};
 use sqlx::{
     Executor as _,
     postgres::{PgListener, PgNotification, PgPoolOptions},
@@ -43,6 +43,7 @@ impl Store {
             .max_lifetime(None)
             .idle_timeout(None)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _about| Box::pin(prepare_session(connection)))
             .connect_lazy_with(self.pool.connect_options().as_ref().clone());
         let mut inner = PgListener::connect_with(&one).await?;
         let listening = timeout(self.limit, inner.listen(channel)).await;

@@ -15,10 +15,13 @@ mod feed;
 mod future;
 mod idempotency;
 mod jobs;
+mod key_checks;
 mod listener;
 mod listing;
 mod looks;
 mod news;
+mod pooling;
+mod readiness;
 mod receipts;
 mod redeliveries;
 mod retention;
@@ -63,11 +66,12 @@ pub use jobs::{ClaimedJob, JobKind};
 pub use listener::Listener;
 pub use looks::{Begin, BegunLook, LookFor};
 pub use news::{Awaited, Newer, News};
+pub use pooling::Pooling;
 pub use receipts::{ClaimedReceipt, Hint, NewReceipt, Postponed, ReceiptOutcome};
 pub use redeliveries::{Asked, Asking, RedeliveryShown};
 pub use secrets::SealedSecrets;
 pub use sweeps::{Bound, ClaimedSweep};
-pub use vitals::{Counts, NoWrites, Vitals};
+pub use vitals::{Counts, Vitals};
 
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -81,9 +85,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// An idle connection that does not answer within this time is closed, and another one made.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A statement that takes longer than this is stuck, and so is whoever waits for its locks.
-const SESSION: [(&str, &str); 2] =
-    [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "20s")];
+/// A statement that takes longer than this is stuck, and so is whoever waits for its locks. It is said once a session
+/// has begun: as a parameter of its start, poolers refuse it or pass over it.
+const SESSION: &str =
+    "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '20s'";
 
 /// Why a query has no result.
 #[derive(Debug, thiserror::Error)]
@@ -164,15 +169,16 @@ impl Store {
             .max_connections(16)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            .before_acquire(|connection, _idle_for| Box::pin(ping(connection)));
-        Self::with_pool(pool.connect_lazy_with(options.options(SESSION)), mint)
+            .before_acquire(|connection, _idle_for| Box::pin(ping(connection)))
+            .after_connect(|connection, _about| Box::pin(prepare_session(connection)));
+        Self::with_pool(pool.connect_lazy_with(speaking_to_any(options)), mint)
     }
 
     /// A store without limits on the time of a statement: a migration may take long, and one that
     /// waits for another must not be cut off.
     pub fn for_migration(options: PgConnectOptions, mint: Mint) -> Self {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-        Self::with_pool(pool.connect_lazy_with(options), mint)
+        Self::with_pool(pool.connect_lazy_with(speaking_to_any(options)), mint)
     }
 
     pub fn with_pool(pool: PgPool, mint: Mint) -> Self {
@@ -195,30 +201,6 @@ impl Store {
 
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         MIGRATIONS.run(&self.pool).await
-    }
-
-    /// Whether every migration of this binary was applied; an error, when nobody can say.
-    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
-        match self.applied_migrations().await {
-            Ok(applied) => {
-                Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
-            }
-            Err(StoreError::Unprepared(sqlx::Error::Database(error)))
-                if NOT_MIGRATED.contains(&error.code().unwrap_or_default().as_ref()) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn applied_migrations(&self) -> Result<Vec<i64>, StoreError> {
-        let mut tx = self.begin(As::Worker).await?;
-        let applied = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-            .fetch_all(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(applied)
     }
 
     /// Listens for the outbox's wake-ups.
@@ -264,6 +246,16 @@ impl Store {
         clock.learn(asked, there).map_err(wrong_clock)?;
         Ok(tx)
     }
+}
+
+/// Without what sqlx says at the start of a session that PgBouncer does not know: `extra_float_digits` has had this meaning
+/// by default since PostgreSQL 12.
+fn speaking_to_any(options: PgConnectOptions) -> PgConnectOptions {
+    options.extra_float_digits(None)
+}
+
+async fn prepare_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(SESSION).execute(connection).await.map(drop)
 }
 
 async fn ping(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {

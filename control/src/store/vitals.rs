@@ -25,15 +25,6 @@ pub struct Vitals {
 /// How many rows have which status.
 pub type Counts = Vec<(String, i64)>;
 
-/// Why a database takes no writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoWrites {
-    /// It follows another server, and was not promoted.
-    Standby,
-    /// It, its role or its server is set to read only.
-    ReadOnly,
-}
-
 impl Store {
     /// How far `clock` is from the database's; where it follows that one, how far this host's own is.
     pub async fn clock_skew(&self, clock: &Clock) -> Result<TimeDelta, StoreError> {
@@ -52,19 +43,6 @@ impl Store {
     /// Compares our clock with the database's, as every transaction does.
     pub async fn compare_clocks(&self) -> Result<(), StoreError> {
         Ok(self.begin(As::Worker).await?.commit().await?)
-    }
-
-    /// Why the database takes no writes; nothing, where it takes them.
-    pub async fn takes_no_writes(&self) -> Result<Option<NoWrites>, StoreError> {
-        let mut tx = self.begin(As::Worker).await?;
-        let (is_standby, is_read_only): (bool, bool) = sqlx::query_as(
-            "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean",
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        let standby = is_standby.then_some(NoWrites::Standby);
-        Ok(standby.or_else(|| is_read_only.then_some(NoWrites::ReadOnly)))
     }
 
     pub async fn vitals(&self) -> Result<Vitals, StoreError> {

@@ -61,7 +61,7 @@ impl Served {
         let identity = Arc::new(Watched::open(files).unwrap());
         let clock = Clock::manual(Clock::system().now());
         let callers = Some(Arc::new(Callers::new(Arc::clone(&identity))));
-        let state = AppState { callers, clock: clock.clone(), ..app.state() };
+        let state = AppState { callers, clock: clock.clone(), ..app.state.clone() };
         let tls = axum_server::tls_rustls::RustlsConfig::from_config(identity.server());
         let handle = axum_server::Handle::new();
         let served = axum_server::bind_rustls("127.0.0.1:0".parse().unwrap(), tls)
@@ -159,7 +159,7 @@ async fn no_session_is_resumed_over_either_version(pool: PgPool) {
             assert_eq!(kind, Some(HandshakeKind::Full), "{version:?}, connection {time}");
         }
     }
-    served.end().await;
+    Box::pin(served.end()).await;
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
@@ -176,7 +176,7 @@ async fn a_connection_ends_with_its_certificate_and_not_before(pool: PgPool) {
     served.clock.advance(TimeDelta::days(2));
     short.is_refused().await;
     long.is_taken().await;
-    served.end().await;
+    Box::pin(served.end()).await;
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
@@ -193,5 +193,5 @@ async fn a_connection_ends_when_its_authority_is_taken_out(pool: PgPool) {
     fs::write(&path, new.0.pem()).unwrap();
     assert!(matches!(served.identity.look(), Look::Renewed));
     caller.is_refused().await;
-    served.end().await;
+    Box::pin(served.end()).await;
 }

@@ -9,6 +9,7 @@ use control::{
     domain::skew::Standing,
     http::{Probed, admin_router},
     mint::Mint,
+    readiness::Readiness,
     sampler::Sampler,
     store::{As, Store, StoreError},
 };
@@ -93,6 +94,7 @@ async fn who_may_not_write_is_not_ready_and_says_why(pool: PgPool) {
             metrics: app.outbox.metrics.clone(),
             calls_per_minute: "200".parse().unwrap(),
             identity: None,
+            readiness: Readiness::new(app.store.clone(), &app.outbox.mint),
         };
         let (nango, stop) = (Arc::clone(&app.outbox.nango), app.stop.clone());
         let router = admin_router(Probed { store, nango, clock, identity: None, sampler, stop });

@@ -262,7 +262,7 @@ async fn a_secret_that_no_key_opens_is_our_own_fault(pool: PgPool) {
         .fetch_one(&app.pool)
         .await
         .unwrap();
-    assert_eq!((outcome.as_str(), own.lock().unwrap().tries, app.tries()), ("our_identity", 0, 0));
+    assert_eq!((outcome.as_str(), own.lock().unwrap().tries, app.tries()), ("our_keys", 0, 0));
     call(&app, "acme", Method::DELETE, &Value::Null).await;
     app.advance(3600);
     app.outbox.run_once().await.unwrap();

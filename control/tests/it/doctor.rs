@@ -5,10 +5,12 @@ use crate::{
     support::{ASSERTION_KEYS, PUBLIC_URL, SIGNING_SECRET, TestApp},
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use contract::keys::KeyRing;
 use control::{
     clock::Clock,
     config::Environment,
     doctor::{Report, Status, examine, examine_excess},
+    domain::sealing::Sealer,
 };
 use nango_stand_in::{Excess, StandIn, Trouble};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -142,6 +144,7 @@ async fn a_service_that_is_well_is_found_well(pool: PgPool) {
             "edge",
             "webhook key",
             "database",
+            "database pooling",
             "migrations",
             "backlog",
             "database role",
@@ -170,20 +173,61 @@ async fn a_service_that_is_well_is_found_well(pool: PgPool) {
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_data_key_that_is_taken_out_too_early_is_found(pool: PgPool) {
     let mut world = World::start(&pool).await;
-    sqlx::query(
-        "INSERT INTO destinations (tenant_id, version, url, secrets, updated_at)
-         VALUES ('acme', 1, 'https://app.example/', 'old.AAAA', now())",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
     let (old, new) = (format!("old:{}", "o".repeat(32)), format!("new:{}", "n".repeat(32)));
+    keep_secrets(&pool, &old).await;
     world.set("DATA_ENCRYPTION_KEY", &old);
     world.check(&[]).await;
     world.set("DATA_ENCRYPTION_KEY", &format!("{new},{old}"));
     world.check(&[("destinations' secrets", Status::Warn, "1 with `old`")]).await;
     world.set("DATA_ENCRYPTION_KEY", &new);
     world.check(&[("destinations' secrets", Status::Fail, "not each is set")]).await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn another_key_under_the_same_id_is_found_and_the_service_does_not_start(pool: PgPool) {
+    let mut world = World::start(&pool).await;
+    let (old, new) = ("o".repeat(32), "n".repeat(32));
+    // A bare key has the id 1, as has any other.
+    keep_secrets(&pool, &old).await;
+    world.set("DATA_ENCRYPTION_KEY", &new);
+    let replaced = ("data encryption keys", Status::Fail, "another key than before under `1`");
+    world.check(&[replaced]).await;
+    let kept = "SELECT count(*) FROM key_checks";
+    assert_eq!(sqlx::query_scalar::<_, i64>(kept).fetch_one(&pool).await.unwrap(), 0);
+    let ended = run(&["serve"], &world.environment).await;
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    for word in ["DATA_ENCRYPTION_KEY", "another key under the id `1`", "2:new,1:old"] {
+        assert!(told.contains(word), "{word} in {told}");
+    }
+    // With the key from before, and with both, each under its own id.
+    world.set("DATA_ENCRYPTION_KEY", &old);
+    world.check(&[]).await;
+    world.set("DATA_ENCRYPTION_KEY", &format!("2:{new},1:{old}"));
+    world.check(&[("destinations' secrets", Status::Warn, "1 with `1`")]).await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_grant_that_only_a_writer_misses_is_found(pool: PgPool) {
+    let world = World::start(&pool).await;
+    world.check(&[]).await;
+    sqlx::query("REVOKE INSERT ON heartbeats FROM connections_api").execute(&pool).await.unwrap();
+    world.check(&[("database", Status::Fail, "permission denied")]).await;
+}
+
+/// A destination's secrets, sealed with the first of these keys.
+async fn keep_secrets(pool: &PgPool, keys: &str) {
+    let sealer = Sealer::new(&KeyRing::parse(keys.as_bytes()).unwrap()).unwrap();
+    let owner = control::domain::destination::owner(&"acme".parse().unwrap());
+    let sealed = sealer.seal("whsec_", &owner, [7; 12]).unwrap();
+    sqlx::query(
+        "INSERT INTO destinations (tenant_id, version, url, secrets, updated_at)
+         VALUES ('acme', 1, 'https://app.example/', $1, now())",
+    )
+    .bind(sealed)
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]

@@ -34,16 +34,14 @@ mod document;
 mod feed;
 mod future;
 mod idempotency;
+mod key_checks;
 mod list;
 mod looks;
 mod many;
 mod metrics;
 mod operate;
-<<<<<<< HEAD
-mod process;
-=======
 mod outages;
->>>>>>> d536f6b (control: classify every SQLSTATE, and judge callers' certificates per request)
+mod process;
 mod providers;
 mod pull;
 mod receiver;

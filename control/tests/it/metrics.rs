@@ -8,6 +8,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
+use chrono::TimeDelta;
 use contract::action::Action;
 use control::{
     clock::Clock,
@@ -15,6 +16,7 @@ use control::{
     hub::Hub,
     metrics::Metrics,
     mint::Mint,
+    readiness::Readiness,
     sampler::Sampler,
     store::Store,
     tls::{Look, Watched},
@@ -33,6 +35,8 @@ fn sampler(app: &TestApp, identity: Option<Arc<Watched>>) -> Sampler {
         metrics: app.outbox.metrics.clone(),
         calls_per_minute: "200".parse().unwrap(),
         identity,
+        readiness: Readiness::new(app.outbox.store.clone(), &app.outbox.mint)
+            .kept_for(TimeDelta::zero()),
     }
 }
 
@@ -214,6 +218,8 @@ async fn a_database_that_is_away_is_not_ready_and_a_scrape_still_answers(pool: P
         metrics,
         calls_per_minute: "200".parse().unwrap(),
         identity: None,
+        readiness: Readiness::new(store.clone(), &Mint::new(clock.clone()))
+            .kept_for(TimeDelta::zero()),
     };
     let app = TestApp::start(pool.clone()).await;
     sampler.look().await;

@@ -11,6 +11,7 @@ use control::{
     metrics::Metrics,
     mint::Mint,
     nango::NangoClient,
+    readiness::Readiness,
     sampler::Sampler,
     store::{As, Store},
 };
@@ -57,6 +58,7 @@ fn sampler(store: &Store, clock: &Clock) -> Sampler {
         metrics: Metrics::new(clock.clone()),
         calls_per_minute: "200".parse().unwrap(),
         identity: None,
+        readiness: Readiness::new(store.clone(), &Mint::new(clock.clone())),
     }
 }
 

@@ -3,7 +3,13 @@
 use crate::support::{Answer, TestApp, caller, nobody};
 use axum::{Router, body::Body};
 use contract::{action::Action, assertion::Vouched};
-use control::{clock::Clock, mint::Mint, store::Store};
+use control::{
+    clock::Clock,
+    http::{AppState, router},
+    hub::Hub,
+    mint::Mint,
+    store::Store,
+};
 use serde_json::json;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
@@ -49,6 +55,11 @@ impl Login {
     }
 }
 
+/// A process of the same service on another connection.
+fn on(app: &TestApp, store: Store) -> Router {
+    router(AppState { store, hub: Hub::new(app.stop.clone()), ..app.state.clone() })
+}
+
 /// One call of each kind that needs the database.
 async fn ask(app: &TestApp, router: &Router) -> Vec<(&'static str, Answer)> {
     let webhook = Vouched { webhook_key: Some("k".parse().unwrap()), ..nobody() };
@@ -67,7 +78,7 @@ async fn ask(app: &TestApp, router: &Router) -> Vec<(&'static str, Answer)> {
 }
 
 async fn check_turned_away(app: &TestApp, login: &Login, why: &str) {
-    let router = app.on(login.store());
+    let router = on(app, login.store());
     for (path, answer) in ask(app, &router).await {
         assert_eq!(answer.status, 503, "{why}: {path}: {:?}", answer.body);
         assert_eq!(answer.code(), "unavailable", "{why}: {path}");
@@ -118,7 +129,7 @@ async fn whoever_the_database_turns_away_is_asked_to_come_back(pool: PgPool) {
         login.run(&turn_away).await;
         if code == "25006" {
             // Who only reads is served; who writes is asked to come back.
-            let router = app.on(login.store());
+            let router = on(&app, login.store());
             let answers = ask(&app, &router).await;
             let statuses: Vec<u16> = answers.iter().map(|(_, it)| it.status.as_u16()).collect();
             assert_eq!(statuses, [200, 200, 503, 503], "{code}");
@@ -128,7 +139,7 @@ async fn whoever_the_database_turns_away_is_asked_to_come_back(pool: PgPool) {
         login.run(&let_in).await;
     }
     login.run(&format!("ALTER ROLE {name} PASSWORD 'another'")).await;
-    let router = app.on(login.store());
+    let router = on(&app, login.store());
     let trusts = ask(&app, &router).await.iter().all(|(_, answer)| answer.status.is_success());
     if !trusts {
         // This server asks for passwords: one that is being changed is no fault of the caller's either.
@@ -136,7 +147,7 @@ async fn whoever_the_database_turns_away_is_asked_to_come_back(pool: PgPool) {
     }
     let nobodys =
         Store::new(login.options().database("no_such_database"), Mint::new(Clock::system()));
-    for (path, answer) in ask(&app, &app.on(nobodys)).await {
+    for (path, answer) in ask(&app, &on(&app, nobodys)).await {
         assert_eq!((answer.status.as_u16(), path.is_empty()), (503, false), "3D000: {path}");
     }
     login.drop().await;
@@ -147,7 +158,7 @@ async fn whoever_the_database_turns_away_is_asked_to_come_back(pool: PgPool) {
 async fn a_session_that_the_database_ends_costs_one_answer_at_most(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let login = Login::new(&pool).await;
-    let router = app.on(login.store());
+    let router = on(&app, login.store());
     for (path, answer) in ask(&app, &router).await {
         assert!(answer.status.is_success(), "{path}: {:?}", answer.body);
     }
@@ -173,7 +184,7 @@ async fn a_session_that_the_database_ends_costs_one_answer_at_most(pool: PgPool)
 async fn a_statement_that_a_migration_spoils_is_refused_once_and_not_for_ever(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let login = Login::new(&pool).await;
-    let router = app.on(login.store());
+    let router = on(&app, login.store());
     let get = async || {
         let vouched = caller("acme", Action::Notify);
         let request = app.request("GET", "/tenants/acme/destination", &vouched);

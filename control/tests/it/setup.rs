@@ -116,8 +116,8 @@ pub fn service(
     let metrics = Metrics::new(clock.clone());
     let store = store.clone().measured(metrics.clone());
     let parts = (clock.clone(), mint.clone());
-    let client = NangoClient::new(config, Some(Arc::new(budget)), parts, metrics.clone()).unwrap();
-    let client = Arc::new(client);
+    let client = NangoClient::new(config, Some(Arc::new(budget)), parts, metrics.clone());
+    let client = Arc::new(client.unwrap());
     let notifications = notifications(setup, destination);
     let (egress, sealer) = (notifications.egress.clone(), notifications.sealer.clone());
     let ways = (Resolver::system(), setup.limits);
@@ -125,8 +125,7 @@ pub fn service(
     let mut catalogue = Catalogue::default();
     catalogue.add("GITHUB", "github-dev").unwrap();
     catalogue.add("SLACK", "not-at-nango").unwrap();
-    let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
-    catalogue.describe(Descriptions::read(described).unwrap());
+    catalogue.describe(described());
     catalogue.describe(Descriptions::read(setup.providers.as_bytes()).unwrap());
     let catalogue = Arc::new(catalogue);
     let state = AppState {
@@ -160,6 +159,11 @@ pub fn service(
         metrics,
     };
     (state, outbox)
+}
+
+fn described() -> Descriptions {
+    let described = br#"{"slack": {"scopes": ["users:read", "identify"]}}"#;
+    Descriptions::read(described).unwrap()
 }
 
 fn callbacks(setup: &Setup) -> CallbackMode {

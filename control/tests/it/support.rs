@@ -46,7 +46,8 @@ pub struct TestApp {
     pub clock: Clock,
     pub hub: Hub,
     pub stop: CancellationToken,
-    state: AppState,
+    /// What the handlers work with.
+    pub state: AppState,
     browser: reqwest::Client,
     setup: Setup,
     pub destination: String,
@@ -139,16 +140,6 @@ impl TestApp {
     pub fn replica(&self) -> Router {
         let store = Store::with_pool(self.pool.clone(), Mint::new(self.clock.clone()));
         router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
-    }
-
-    /// Another process, on another connection to the same database.
-    pub fn on(&self, store: Store) -> Router {
-        router(AppState { store, hub: Hub::new(self.stop.clone()), ..self.state.clone() })
-    }
-
-    /// What the handlers work with.
-    pub fn state(&self) -> AppState {
-        self.state.clone()
     }
 
     /// Another process, whose operator describes GitHub otherwise.

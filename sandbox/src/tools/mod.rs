@@ -7,6 +7,7 @@ pub mod earlier;
 pub mod envoy;
 pub mod kubectl;
 pub mod node;
+pub mod pgbouncer;
 pub mod pip;
 mod postgres;
 mod prometheus;

@@ -38,6 +38,7 @@ mod strict;
 mod support;
 mod tokens;
 mod traces;
+mod unfit;
 mod unusable;
 mod upgrade;
 mod webhooks;
