@@ -10,7 +10,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use sandbox::{
-    pki::{APP, Name},
+    envoy::configuration::{filter, listener, replace},
+    pki::{APP, Authority, Identity, Name},
     process::wait_for,
 };
 use serde_json::json;
@@ -119,7 +120,6 @@ async fn an_expired_certificate_is_refused_on_open_connections_and_on_resumed_se
 async fn a_certificate_whose_end_the_filter_does_not_know_is_not_believed() {
     let prepared = Prepared::new().await;
     prepared.adjust(|configuration| {
-        use sandbox::envoy::configuration::{filter, listener};
         let facts = filter(listener(configuration, "clients")?, "facts")?;
         let objects = facts["typed_config"]["on_request_headers"].as_array_mut().unwrap();
         objects.retain(|it| it["object_key"] != "edge.peer_certificate_end");
@@ -163,4 +163,57 @@ async fn an_expired_certificate_of_controls_is_refused_though_a_session_could_be
         assert_eq!(status().await, 503);
     }
     assert_eq!(edge.recorder.records().len(), seen);
+}
+
+/// A session is bound to the authorities and the list that its certificate was verified by.
+#[tokio::test]
+async fn no_session_outlives_the_authority_or_the_list_that_its_certificate_was_verified_by() {
+    let prepared = Prepared::new().await;
+    let tls = prepared.envoy_folder().join("tls");
+    let list = tls.join("clients-ca.crl");
+    replace(&list, &prepared.pki.clients.revocation_list(&[]).unwrap()).unwrap();
+    let sds = prepared.envoy_folder().join("sds/clients-ca.yaml");
+    let line = format!("      crl: {{ filename: {} }}\n", list.display());
+    replace(&sds, &format!("{}{line}", std::fs::read_to_string(&sds).unwrap())).unwrap();
+    let edge = prepared.start().await;
+    let address = edge.envoy.addresses.clients;
+    let names = [Name::Uri(APP)];
+    let opened = async |app: &Identity, version| {
+        let config = wire::config(&edge.pki, &[alpn(Http::One)], Some(app), &[version]).unwrap();
+        let config = Arc::new(config);
+        for _ in 0..2 {
+            let (_, mut wire) = connected(address, &config).await;
+            assert_eq!(wire.send(&call()).await.unwrap().status, 200);
+        }
+        assert_eq!(connected(address, &config).await.0, HandshakeKind::Resumed);
+        config
+    };
+    let is_refused = async |config: &Arc<ClientConfig>| {
+        let sent = async {
+            let stream = wire::connect(address, config).await?;
+            Wire::over(stream, Http::One).await?.send(&call()).await
+        };
+        anyhow::Ok(sent.await.is_err().then_some(()))
+    };
+    let revoked = edge.pki.clients.issue("app", &names).unwrap();
+    let mut open = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        open.push(opened(&revoked, version).await);
+    }
+    replace(&list, &edge.pki.clients.revocation_list(&[&revoked]).unwrap()).unwrap();
+    for config in &open {
+        wait_for("what is revoked is resumed", SOON, || is_refused(config)).await.unwrap();
+    }
+    let good = edge.pki.clients.issue("app", &names).unwrap();
+    let mut open = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        open.push(opened(&good, version).await);
+    }
+    let next = Authority::new("sandbox clients CA 2").unwrap();
+    replace(&list, &next.revocation_list(&[]).unwrap()).unwrap();
+    replace(&tls.join("clients-ca.crt"), &next.certificate_pem).unwrap();
+    for config in &open {
+        let refused = wait_for("its authority is gone", SOON, || is_refused(config));
+        refused.await.unwrap();
+    }
 }

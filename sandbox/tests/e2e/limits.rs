@@ -299,6 +299,33 @@ async fn overload_is_503_for_everybody_and_never_a_4xx() {
     }
 }
 
+/// What is held before the router costs memory, too: past the last threshold nothing of it is kept.
+#[tokio::test]
+async fn under_the_highest_pressure_a_connection_that_sends_is_closed_and_not_answered() {
+    let edge = edge(|configuration| {
+        let manager = &mut configuration["overload_manager"];
+        let monitor = &mut manager["resource_monitors"][1]["typed_config"];
+        shrink(monitor, "max_heap_size_bytes", 1);
+        let actions = manager["actions"].as_array_mut().unwrap();
+        actions.retain(|it| it["name"] != "envoy.overload_actions.stop_accepting_connections");
+        Ok(())
+    })
+    .await;
+    let webhook = webhook(&edge.webhook_keys);
+    for http in Http::BOTH {
+        wait_for("it is answered", SOON, || async {
+            let Ok(mut wire) =
+                Wire::connect(&edge.pki, edge.envoy.addresses.public, http, None).await
+            else {
+                return Ok(Some(()));
+            };
+            Ok(wire.send(&webhook).await.is_err().then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
+
 /// Lets nothing of a priority through to control: 0 is whatever waits, 1 is webhooks.
 fn shut(configuration: &mut Value, priority: usize) {
     let control = &mut configuration["static_resources"]["clusters"][0];
