@@ -4,7 +4,7 @@ use crate::{
     budget::Budget,
     cause::chain,
     clock::Clock,
-    config::{Config, MtlsFiles},
+    config::{CallbackMode, Config, MtlsFiles},
     doctor,
     domain::{budget::CallsPerMinute, delivery::Schedule, retention::Retention},
     http::{self, AppState, Probed},
@@ -56,8 +56,9 @@ struct App {
     clock: Clock,
     store: Store,
     identity: Option<Arc<tls::Watched>>,
-    listen: SocketAddr,
-    admin_listen: SocketAddr,
+    callbacks: Arc<CallbackMode>,
+    /// For the edge, and for probes.
+    listens: (SocketAddr, SocketAddr),
 }
 
 /// Serves until `stop` is cancelled: requests are finished first, then the outbox, and probes are
@@ -72,8 +73,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         clock,
         store,
         identity,
-        listen,
-        admin_listen,
+        callbacks,
+        listens: (listen, admin_listen),
     } = App::build(config, stop.clone())?;
     let checked = startup::check(&store, outbox.sealer.as_ref()).await;
     if let Checked::Unfit(unfit) = checked {
@@ -107,7 +108,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
             keep_identity(identity.as_ref(), tls.as_ref(), &stop),
             stopping,
             working,
-            warn_of_excess(&outbox, &stop),
+            warn_at_start(&outbox, &callbacks, &stop),
             hub.run(&store, &clock),
             sampler.run(stop.clone()),
             say_when_listening(&handle),
@@ -176,6 +177,7 @@ impl App {
         let sampler = sampler(&state, limit, identity.clone());
         let probed = probed(&state, sampler.clone(), identity.clone(), stop);
         Ok(Self {
+            callbacks: Arc::clone(&state.callbacks),
             outbox: outbox(&state, notifier, (may_change_account, retention, schedule)),
             router: http::router(state),
             admin_router: http::admin_router(probed),
@@ -184,8 +186,7 @@ impl App {
             clock,
             store,
             identity,
-            listen,
-            admin_listen,
+            listens: (listen, admin_listen),
         })
     }
 }
@@ -252,11 +253,9 @@ fn sampler(
     }
 }
 
-async fn warn_of_excess(outbox: &Outbox, stop: &CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = doctor::warn_of_excess(&outbox.nango, &outbox.catalogue) => {}
-    }
+async fn warn_at_start(outbox: &Outbox, mode: &CallbackMode, stop: &CancellationToken) {
+    let warning = doctor::warn_at_start(&outbox.nango, &outbox.catalogue, mode);
+    until_stopped(warning, stop).await;
 }
 
 /// Looks at a database that could not be looked at before the start, and ends the service that must not go on with it.
@@ -274,6 +273,13 @@ async fn until_fit(
             }
             known
         }
+    }
+}
+
+async fn until_stopped(work: impl Future<Output = ()>, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
     }
 }
 

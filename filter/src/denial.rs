@@ -17,6 +17,8 @@ pub enum Denial {
     MethodNotAllowed { allow: String },
     #[error("the route takes JSON")]
     NotJson,
+    #[error("the route takes a form")]
+    NotForm,
     #[error("no route upgrades to another protocol")]
     Upgrade,
     #[error("the client certificate names no workload that the policy accepts")]
@@ -78,6 +80,7 @@ impl Denial {
         Self::NoWebhookKey,
         Self::NoAssertionKey,
         Self::HostFailed,
+        Self::NotForm,
     ];
 
     /// What the access log shows as response code details, after the prefix `edge_`, by which Envoy's
@@ -90,6 +93,7 @@ impl Denial {
             Self::NoRoute => "edge_no_route",
             Self::MethodNotAllowed { .. } => "edge_method_not_allowed",
             Self::NotJson => "edge_not_json",
+            Self::NotForm => "edge_not_form",
             Self::Upgrade => "edge_upgrade",
             Self::NoIdentity => "edge_no_identity",
             Self::IdentityAmbiguous => "edge_identity_ambiguous",
@@ -144,6 +148,12 @@ impl Denial {
                 "unsupported_media_type",
                 "Unsupported media type",
                 "Send the body as JSON, with Content-Type: application/json.",
+            ),
+            Self::NotForm => (
+                415,
+                "unsupported_media_type",
+                "Unsupported media type",
+                "Send the body as a form, with Content-Type: application/x-www-form-urlencoded.",
             ),
             Self::NoIdentity
             | Self::IdentityAmbiguous
@@ -280,6 +290,7 @@ mod tests {
                 Denial::NoWebhookKey => 19,
                 Denial::NoAssertionKey => 20,
                 Denial::HostFailed => 21,
+                Denial::NotForm => 22,
             };
             assert_eq!(position, index);
         }

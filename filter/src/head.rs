@@ -7,8 +7,15 @@ use std::collections::BTreeSet;
 /// Longer paths than this belong to no route of ours.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// An OAuth callback's query holds a code of the provider's length; this leaves ample room.
+/// Where providers send browsers back to.
+pub const CALLBACK_PATH: &str = "/oauth/callback";
+
+/// No client application needs a longer one.
 const QUERY_BYTES_MAX: usize = 8192;
+
+/// The control service answers a callback that is too long for it with a page for its user, and so gets all that
+/// Envoy's default for a whole head lets through.
+const CALLBACK_QUERY_BYTES_MAX: usize = 60 * 1024;
 
 /// A header as the host has it: name and value, as bytes.
 pub type RawHeader<'a> = (&'a [u8], &'a [u8]);
@@ -37,7 +44,7 @@ impl<'a> Head<'a> {
         head.method = head.one(":method")?.ok_or(Denial::PathMalformed)?;
         head.target = head.one(":path")?.ok_or(Denial::PathMalformed)?;
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
-        if !is_clean_path(path) || !is_clean_query(query) {
+        if !is_clean_path(path) || !is_clean_query(path, query) {
             return Err(Denial::PathMalformed);
         }
         if head.is_upgrade() {
@@ -115,9 +122,10 @@ fn is_clean_path(path: &str) -> bool {
 
 /// Visible ASCII, but for what the HTTP library behind the edge refuses in a query; the edge passes the
 /// rest on as it is.
-fn is_clean_query(query: &str) -> bool {
+fn is_clean_query(path: &str, query: &str) -> bool {
+    let bytes_max = if path == CALLBACK_PATH { CALLBACK_QUERY_BYTES_MAX } else { QUERY_BYTES_MAX };
     let is_query_byte = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>".contains(&byte);
-    query.len() <= QUERY_BYTES_MAX && query.bytes().all(is_query_byte)
+    query.len() <= bytes_max && query.bytes().all(is_query_byte)
 }
 
 #[cfg(test)]
@@ -140,6 +148,9 @@ mod tests {
         check_path(&format!("/{}", "a".repeat(1024)), false);
         check_path(&format!("/?{}", "a".repeat(8192)), true);
         check_path(&format!("/?{}", "a".repeat(8193)), false);
+        check_path(&format!("/oauth/callback?{}", "a".repeat(60 * 1024)), true);
+        check_path(&format!("/oauth/callback?{}", "a".repeat(60 * 1024 + 1)), false);
+        check_path(&format!("/oauth/callbacks?{}", "a".repeat(8193)), false);
         for target in [
             "",
             "*",

@@ -125,7 +125,7 @@ fn decide(
     facts.route = Some(route.name);
     let permit = permit(&policy.listener, principal, (route, tenant), facts)?;
     facts.tenant = permit.tenant.as_ref().map(ToString::to_string);
-    require_json(&head, route.body, request.has_body)?;
+    require_type(&head, route.body, request.has_body)?;
     if route.requirement != Requirement::Signature {
         head.require_text()?;
     }
@@ -163,16 +163,14 @@ fn permit(
     }
 }
 
-fn require_json(head: &Head<'_>, body: Body, has_body: bool) -> Result<(), Denial> {
-    let must_be_json = match body {
-        Body::Unread => false,
-        Body::Json => true,
-        Body::OptionalJson => has_body,
+fn require_type(head: &Head<'_>, body: Body, has_body: bool) -> Result<(), Denial> {
+    let (media_type, denial) = match body {
+        Body::OptionalJson if !has_body => return Ok(()),
+        Body::Unread => return Ok(()),
+        Body::Json | Body::OptionalJson => ("application/json", Denial::NotJson),
+        Body::Form => ("application/x-www-form-urlencoded", Denial::NotForm),
     };
-    if must_be_json && !is_json(head.one("content-type")?) {
-        return Err(Denial::NotJson);
-    }
-    Ok(())
+    if is_of_type(head.one("content-type")?, media_type) { Ok(()) } else { Err(denial) }
 }
 
 /// What a dry run would have done, if it is not what was done.
@@ -211,8 +209,8 @@ fn read_keys(text: Option<&[u8]>) -> Option<KeyRing> {
     KeyRing::parse(text?).ok()
 }
 
-fn is_json(content_type: Option<&str>) -> bool {
+fn is_of_type(content_type: Option<&str>, wanted: &str) -> bool {
     content_type
         .and_then(|value| value.split(';').next())
-        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(wanted))
 }

@@ -318,6 +318,8 @@ fn environment(
         // edge's assertion is what keeps them out.
         ("MTLS_CA_PATH", path("mesh-ca.crt")),
         ("INSTANCE", "sandbox".to_owned()),
+        // Its users end on Nango's page, whether or not there is a DATA_ENCRYPTION_KEY.
+        ("OAUTH_CALLBACK", "redirect".to_owned()),
     ];
     let settings = settings.into_iter().chain(profile_key).chain(calls);
     settings.map(|(name, value)| (name.to_owned(), value)).collect()

@@ -289,6 +289,19 @@ mod tests {
     }
 
     #[test]
+    fn callbacks_are_completed_here_where_a_key_is_set_and_nothing_else_is_said() {
+        let completes = |settings: &[(&'static str, &'static str)]| {
+            matches!(read(&with(settings)).unwrap().callbacks, CallbackMode::Complete { .. })
+        };
+        let key = ("DATA_ENCRYPTION_KEY", "0123456789abcdef");
+        assert!(!completes(&[]));
+        assert!(completes(&[key]));
+        assert!(completes(&[key, ("OAUTH_CALLBACK", "")]), "empty is not set");
+        assert!(completes(&[key, ("OAUTH_CALLBACK", "complete")]));
+        assert!(!completes(&[key, ("OAUTH_CALLBACK", "redirect")]));
+    }
+
+    #[test]
     fn spans_go_below_the_endpoint_and_nowhere_without_one() {
         assert_eq!(read(&complete()).unwrap().traces, None);
         for endpoint in ["https://collector.example/base", "https://collector.example/base/"] {

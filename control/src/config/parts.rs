@@ -1,8 +1,11 @@
 //! As much of a configuration as can be read, for whoever looks at what is wrong with it.
 
 use super::{
-    Config, Database, Environment, InvalidConfig, MtlsFiles, NangoConfig, ReadFile,
-    read::{read_catalogue, read_database, read_egress, read_log, read_mtls, read_nango},
+    CallbackMode, Config, Database, Environment, InvalidConfig, MtlsFiles, NangoConfig, ReadFile,
+    read::{
+        read_callbacks, read_catalogue, read_database, read_egress, read_log, read_mtls,
+        read_nango, read_sealer,
+    },
     settings::Settings,
 };
 use crate::domain::{egress::Egress, provider::Catalogue};
@@ -27,6 +30,7 @@ pub struct Parts {
     pub edge_admin_url: Option<Url>,
     /// Nango's webhook signing key, if the doctor is to try whether the edge has it. The service has no use for it.
     pub webhook_keys: Option<KeyRing>,
+    pub callbacks: Option<CallbackMode>,
 }
 
 /// Reads what can be read. The problems are those of [`Config::read`], so that none is forgotten here.
@@ -45,7 +49,9 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
         problems.extend(found);
     }
     let mut settings = Settings::new(environment, read_file);
+    let sealer = read_sealer(&mut settings);
     Parts {
+        callbacks: read_callbacks(&mut settings, sealer),
         problems,
         // Lines for machines are what tells production from development.
         is_production: read_log(&mut settings).is_none_or(|log| log.is_json),

@@ -198,7 +198,7 @@ fn read_retention(settings: &mut Settings<'_>) -> Option<Retention> {
 }
 
 /// Nothing, where no key is set.
-fn read_sealer(settings: &mut Settings<'_>) -> Option<Sealer> {
+pub(super) fn read_sealer(settings: &mut Settings<'_>) -> Option<Sealer> {
     const NAME: &str = "DATA_ENCRYPTION_KEY";
     if !settings.has(NAME) {
         return None;
@@ -210,8 +210,16 @@ fn read_sealer(settings: &mut Settings<'_>) -> Option<Sealer> {
     sealer.ok()
 }
 
-fn read_callbacks(settings: &mut Settings<'_>, sealer: Option<Sealer>) -> Option<CallbackMode> {
-    let completes = settings.choose("OAUTH_CALLBACK", &[("redirect", false), ("complete", true)]);
+pub(super) fn read_callbacks(
+    settings: &mut Settings<'_>,
+    sealer: Option<Sealer>,
+) -> Option<CallbackMode> {
+    // `complete` works wherever `redirect` does, and where Nango enforces its state cookie, too.
+    let completes = if settings.has("OAUTH_CALLBACK") {
+        settings.choose("OAUTH_CALLBACK", &[("redirect", false), ("complete", true)])
+    } else {
+        Some(settings.has("DATA_ENCRYPTION_KEY"))
+    };
     let origins = settings.optional("ALLOWED_ORIGINS").map(AllowedOrigins::read);
     let Some(origins) = origins.unwrap_or_else(|| Some(AllowedOrigins::default())) else {
         settings.refuse(

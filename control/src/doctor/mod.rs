@@ -1,6 +1,7 @@
 //! One look at everything that this service depends on. [`examine`] gathers facts, the other modules make
 //! findings of them; no finding holds a secret.
 
+mod callback_mode;
 mod database;
 mod edge;
 mod finding;
@@ -13,11 +14,11 @@ mod vault;
 use crate::{
     cause::chain,
     clock::Clock,
-    config::{self, Environment, MtlsFiles, NangoConfig, Parts, ReadFile},
+    config::{self, CallbackMode, Environment, MtlsFiles, NangoConfig, Parts, ReadFile},
     domain::provider::Catalogue,
     metrics::Metrics,
     mint::Mint,
-    nango::{KeyName, NangoClient, Question},
+    nango::{KeyName, NangoClient, Question, Rehearsal},
     tls,
 };
 use contract::{id::IntegrationId, keys::KeyRing};
@@ -42,6 +43,7 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
         data_keys,
         edge_admin_url,
         webhook_keys,
+        callbacks,
     } = config::read_parts(environment, read_file);
     let mut findings = local::settings(&problems);
     if let Some(keys) = &assertion_keys {
@@ -65,7 +67,9 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
     let is_proxied = nango.as_ref().is_some_and(|nango| nango.proxy.is_some());
     findings.push(proxies::proxies(environment, is_proxied));
     match nango {
-        Some(nango) => findings.extend(examine_nango(nango, &catalogue, clock).await),
+        Some(nango) => {
+            findings.extend(examine_nango(nango, (&catalogue, callbacks.as_ref()), clock).await);
+        }
         None => findings.push(vault::not_looked_at()),
     }
     Report { findings }
@@ -111,7 +115,11 @@ fn examine_certificates(
     findings
 }
 
-async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock) -> Vec<Finding> {
+async fn examine_nango(
+    config: NangoConfig,
+    (catalogue, callbacks): (&Catalogue, Option<&CallbackMode>),
+    clock: &Clock,
+) -> Vec<Finding> {
     let callback_url = config.callback_url.clone();
     let calls_per_minute = config.calls_per_minute.count();
     let nango = match NangoClient::new(
@@ -148,7 +156,7 @@ async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock
     if let Some(integration) = known(catalogue, there.as_ref()) {
         findings.extend(examine_keys(&nango, integration).await);
     }
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut state) = (BTreeSet::new(), None);
     for provider in catalogue.providers() {
         let Some(integration) = catalogue.integration(provider) else { continue };
         // Where the list is not to be had, its name here is the best guess at its provider.
@@ -159,11 +167,17 @@ async fn examine_nango(config: NangoConfig, catalogue: &Catalogue, clock: &Clock
             Some(nangos) => Some(nango.rehearse(integration, nangos).await),
             None => None,
         };
+        if let Some(Rehearsal::SentOff { state: Some(opened), .. }) = &rehearsal {
+            state.get_or_insert_with(|| opened.clone());
+        }
         let (finding, redirect_uri) = vault::integration(provider, integration, rehearsal);
         findings.push(finding);
         seen.extend(redirect_uri);
     }
     findings.push(vault::callback(&seen, &callback_url));
+    if let Some(mode) = callbacks.filter(|_mode| !seen.is_empty()) {
+        findings.push(callback_mode::examine(&nango, mode, state.as_deref()).await);
+    }
     findings
 }
 
@@ -205,10 +219,23 @@ pub async fn examine_excess(nango: &NangoClient, catalogue: &Catalogue) -> Vec<F
     findings
 }
 
-/// Warns, once after a start, of a main key that could show a token. Old Nango accounts have no other key,
-/// so that the service serves all the same.
-pub async fn warn_of_excess(nango: &NangoClient, catalogue: &Catalogue) {
+/// Warns, once after a start, of a main key that could show a token and of a callback mode that fails.
+///
+/// Old Nango accounts have no other key, so that the service serves all the same; and it has more to do than callbacks.
+pub async fn warn_at_start(nango: &NangoClient, catalogue: &Catalogue, mode: &CallbackMode) {
     for Finding { name, seen, mend, .. } in examine_excess(nango, catalogue).await {
         tracing::warn!(mend, "{name}: {seen}");
+    }
+    let Some(integration) = known(catalogue, None) else { return };
+    let state = match mode {
+        CallbackMode::Redirect => callback_mode::open(nango, integration).await,
+        CallbackMode::Complete { .. } => None,
+    };
+    let Finding { name, status, seen, mend } =
+        callback_mode::examine(nango, mode, state.as_deref()).await;
+    match status {
+        Status::Ok => {}
+        Status::Warn => tracing::warn!(mend, "{name}: {seen}"),
+        Status::Fail => tracing::error!(mend, "{name}: {seen}"),
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn integration(
             format!("Nango sends nobody off to the provider: {}", chain(&error)),
             "enter its client id, secret and scopes in Nango's dashboard",
         ),
-        Some(Rehearsal::SentOff { redirect_uri, lacks_offline_access }) => {
+        Some(Rehearsal::SentOff { redirect_uri, lacks_offline_access, state: _ }) => {
             let finding = match lacks_offline_access {
                 None => Finding::ok(&name, "sends users off to the provider"),
                 Some(lacks) => Finding::warn(
@@ -194,6 +194,7 @@ mod tests {
     fn an_integration_that_asks_for_no_refresh_token_warns() {
         let judge = |lacks: Option<&str>| {
             let sent = Rehearsal::SentOff {
+                state: None,
                 redirect_uri: None,
                 lacks_offline_access: lacks.map(str::to_owned),
             };

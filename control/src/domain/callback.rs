@@ -24,13 +24,13 @@ impl UnverifiedState {
     }
 }
 
-/// A callback, read from its query.
+/// A callback, read from its query or its form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Callback {
-    /// The provider sent an authorisation code, or at least no error.
-    Answered(UnverifiedState),
-    /// The provider sent an error instead.
-    Failed(UnverifiedState, Reason),
+    Of(Received),
+    /// A GitHub App was installed, or its installation requested, outside of any authorization of ours:
+    /// there is no state.
+    Installation(Setup),
     /// There is no state, or more than one, so that nobody can say whose callback it is.
     Unreadable,
 }
@@ -45,6 +45,26 @@ pub fn scopes(query: &str) -> Option<Vec<String>> {
     values.next().is_none().then(|| read_list(&scopes)).flatten()
 }
 
+/// A callback with a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub state: UnverifiedState,
+    pub result: Result<(), Reason>,
+    /// Who says that it answers (RFC 9207); more than one is nobody.
+    pub issuer: Option<String>,
+    pub setup: Option<Setup>,
+    /// Whether there is an authorization code.
+    pub has_code: bool,
+}
+
+/// What happened to a GitHub App's installation: `setup_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    Installed,
+    /// A member of an organization asked its owner to approve.
+    Requested,
+}
+
 /// Longer than any state of Nango's, which are UUIDs.
 const STATE_BYTES_MAX: usize = 255;
 
@@ -55,45 +75,60 @@ pub fn read(query: &str) -> Callback {
     let values = |wanted: &'static str| {
         parameters.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| value)
     };
+    let setup = match values("setup_action").next().map(String::as_str) {
+        Some("install" | "update") => Some(Setup::Installed),
+        Some("request") => Some(Setup::Requested),
+        Some(_) | None => None,
+    };
     let mut states = values("state");
     let state = match (states.next(), states.next()) {
         (Some(state), None) if (1..=STATE_BYTES_MAX).contains(&state.len()) => {
             UnverifiedState(state.clone())
         }
+        (None, _) => return setup.map_or(Callback::Unreadable, Callback::Installation),
         _ => return Callback::Unreadable,
     };
-    match values("error").next().map(String::as_str) {
-        None => Callback::Answered(state),
-        Some("access_denied") => Callback::Failed(state, Reason::AccessDenied),
-        Some(_other) => Callback::Failed(state, Reason::ProviderError),
-    }
+    let result = match values("error").next().map(String::as_str) {
+        None => Ok(()),
+        Some("access_denied") => Err(Reason::AccessDenied),
+        Some(_other) => Err(Reason::ProviderError),
+    };
+    let mut issuers = values("iss");
+    let issuer = match (issuers.next(), issuers.next()) {
+        (Some(issuer), None) => Some(issuer.clone()),
+        (None, _) => None,
+        (Some(_), Some(_)) => Some(String::new()),
+    };
+    let has_code = values("code").any(|code| !code.is_empty());
+    Callback::Of(Received { state, result, issuer, setup, has_code })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn state(text: &str) -> UnverifiedState {
-        UnverifiedState(text.to_owned())
+    fn received(query: &str) -> Received {
+        match read(query) {
+            Callback::Of(received) => received,
+            other @ (Callback::Installation(_) | Callback::Unreadable) => {
+                panic!("{query}: {other:?}")
+            }
+        }
     }
 
     #[test]
     fn a_callback_answers_or_fails() {
-        assert_eq!(read("code=c&state=s"), Callback::Answered(state("s")));
-        assert_eq!(read("state=s"), Callback::Answered(state("s")));
-        assert_eq!(
-            read("error=access_denied&error_description=no&state=s"),
-            Callback::Failed(state("s"), Reason::AccessDenied)
-        );
-        assert_eq!(
-            read("state=s&error=server_error"),
-            Callback::Failed(state("s"), Reason::ProviderError)
-        );
-        // A code does not make an error undone.
-        assert_eq!(
-            read("code=c&error=&state=s"),
-            Callback::Failed(state("s"), Reason::ProviderError)
-        );
+        for (query, result) in [
+            ("code=c&state=s", Ok(())),
+            ("state=s", Ok(())),
+            ("error=access_denied&error_description=no&state=s", Err(Reason::AccessDenied)),
+            ("state=s&error=server_error", Err(Reason::ProviderError)),
+            // A code does not make an error undone.
+            ("code=c&error=&state=s", Err(Reason::ProviderError)),
+        ] {
+            let received = received(query);
+            assert_eq!((received.state.0.as_str(), received.result), ("s", result), "{query}");
+        }
     }
 
     #[test]
@@ -102,6 +137,31 @@ mod tests {
             assert_eq!(read(query), Callback::Unreadable, "{query:?}");
         }
         assert_eq!(read(&format!("state={}", "a".repeat(256))), Callback::Unreadable);
+        let twice = read("setup_action=install&state=a&state=b");
+        assert_eq!(twice, Callback::Unreadable, "two states are no installation without one");
+    }
+
+    #[test]
+    fn an_issuer_is_one_or_nobody() {
+        assert_eq!(received("state=s").issuer, None);
+        let one = received("state=s&iss=https%3A%2F%2Fa.example").issuer;
+        assert_eq!(one.as_deref(), Some("https://a.example"));
+        assert_eq!(received("state=s&iss=a&iss=a").issuer.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn an_installation_is_told_from_a_request_for_one_with_and_without_a_state() {
+        let without = |query| read(query);
+        let install = "installation_id=7&setup_action=install";
+        assert_eq!(without(install), Callback::Installation(Setup::Installed));
+        assert_eq!(without("setup_action=update"), Callback::Installation(Setup::Installed));
+        assert_eq!(without("setup_action=request"), Callback::Installation(Setup::Requested));
+        assert_eq!(without("setup_action=other"), Callback::Unreadable);
+        let with = received("setup_action=request&code=c&state=s");
+        assert_eq!((with.setup, with.has_code), (Some(Setup::Requested), true));
+        let with = received("setup_action=install&installation_id=7&state=s&code=");
+        assert_eq!((with.setup, with.has_code), (Some(Setup::Installed), false));
+        assert_eq!(received("state=s&setup_action=x").setup, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! asked for. The built-in file has the form of an operator's.
 
 use super::{
+    described::{is_issuer, is_path, is_pointer},
     granted::{ScopeRules, WrittenRules, is_parameter},
     profile::{Mapping, Method, Success, TokenRejected},
     provider::Provider,
@@ -27,7 +28,6 @@ const BUILT_IN: &[u8] = include_bytes!("../../providers.json");
 
 /// More ways to "me" than this would take longer than anybody waits for a profile.
 const PATHS_MAX: usize = 4;
-const PATH_BYTES_MAX: usize = 200;
 
 /// What is described of all providers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +39,7 @@ struct Description {
     scopes: Option<BTreeSet<String>>,
     granted: Option<ScopeRules>,
     consent: Option<BTreeMap<String, String>>,
+    issuer: Option<String>,
 }
 
 /// A description as a file has it.
@@ -49,6 +50,7 @@ struct Written {
     scopes: Option<Vec<String>>,
     granted_scopes: Option<WrittenRules>,
     consent_parameters: Option<BTreeMap<String, String>>,
+    issuer: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,6 +132,7 @@ impl Descriptions {
             known.scopes = other.scopes.or(known.scopes.take());
             known.granted = other.granted.or(known.granted.take());
             known.consent = other.consent.or(known.consent.take());
+            known.issuer = other.issuer.or(known.issuer.take());
         }
         self.settle();
     }
@@ -161,6 +164,11 @@ impl Descriptions {
     pub fn scopes(&self, provider: &Provider) -> Option<&BTreeSet<String>> {
         self.0.get(provider)?.scopes.as_ref()
     }
+
+    /// What the provider calls itself in `iss`; nothing, where that is not known.
+    pub fn issuer(&self, provider: &Provider) -> Option<&str> {
+        self.0.get(provider)?.issuer.as_deref()
+    }
 }
 
 impl Written {
@@ -176,11 +184,15 @@ impl Written {
                 ));
             }
         }
+        if self.issuer.as_deref().is_some_and(|issuer| !is_issuer(issuer)) {
+            refuse("issuer must be an https URL without query and fragment (RFC 8414)".to_owned());
+        }
         Description {
             mapping: self.profile.map(|profile| profile.check(refuse)),
             scopes,
             granted: self.granted_scopes.map(|rules| rules.check(refuse)),
             consent: self.consent_parameters,
+            issuer: self.issuer,
         }
     }
 }
@@ -232,22 +244,6 @@ impl WrittenMapping {
             granted: ScopeRules::default(),
         }
     }
-}
-
-/// A path is put behind the provider's address, where the vault adds the token. Nothing in it may lead to
-/// another address, climb, or add a query.
-fn is_path(path: &str) -> bool {
-    let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._~@-".contains(&byte);
-    let is_segment =
-        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_byte);
-    // Behind a host without a slash, what stands before an `@` would be its user.
-    path.len() <= PATH_BYTES_MAX && !path.starts_with('@') && path.split('/').all(is_segment)
-}
-
-/// RFC 6901, without the empty pointer: a whole answer is no text.
-pub(super) fn is_pointer(pointer: &str) -> bool {
-    let escapes = pointer.split('~').skip(1);
-    pointer.starts_with('/') && escapes.into_iter().all(|rest| rest.starts_with(['0', '1']))
 }
 
 /// The members of an object, those that occur twice too: a map would drop the first in silence, and with it

@@ -1,7 +1,7 @@
 //! Which scopes a user granted, as far as a provider says so without its token: in the callback, in a header of
 //! the answer about the profile, or in that answer itself.
 
-use super::{description::is_pointer, start::is_scope};
+use super::{described::is_pointer, start::is_scope};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

@@ -97,6 +97,11 @@ impl Catalogue {
         self.described.consent(provider)
     }
 
+    /// What the provider calls itself in a callback's `iss`.
+    pub fn issuer(&self, provider: &Provider) -> Option<&str> {
+        self.described.issuer(provider)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.integrations.is_empty()
     }

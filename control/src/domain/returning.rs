@@ -1,7 +1,7 @@
 //! Where a browser goes back to, and the ticket it takes along.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use contract::id::ConnectionId;
+use contract::id::{AttemptId, ConnectionId};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use url::{Origin, Url};
@@ -54,8 +54,11 @@ impl fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    pub fn new(random: [u8; 32]) -> Self {
-        Self(URL_SAFE_NO_PAD.encode(random))
+    /// The ticket of the browser that has this cookie. Nothing but the ticket's hash is kept, so that only
+    /// that browser can bring the ticket forth again.
+    pub fn of_browser(cookie: &str, attempt: AttemptId) -> Self {
+        let text = format!("connections/ticket/{attempt}/{cookie}");
+        Self(URL_SAFE_NO_PAD.encode(Sha256::digest(text)))
     }
 
     /// As it came back from somewhere.
@@ -78,12 +81,30 @@ impl Ticket {
     }
 }
 
-/// The application's page, with the reason of a failure in words of ours.
-pub fn failed_address(page: &Url, connection: ConnectionId, reason: &str) -> String {
+/// A new value for the cookie that a ticket is derived from.
+pub fn browser_secret(random: [u8; 32]) -> String {
+    URL_SAFE_NO_PAD.encode(random)
+}
+
+/// What an application's page is told where there is no ticket: `outcome`, or `error` with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    Connected,
+    Pending,
+    Failed(&'a str),
+}
+
+/// The application's page, with how the authorization stands, in words of ours.
+pub fn told_address(page: &Url, connection: ConnectionId, told: Told<'_>) -> String {
     let mut url = page.clone();
+    let (name, value) = match told {
+        Told::Connected => ("outcome", "connected"),
+        Told::Pending => ("outcome", "pending"),
+        Told::Failed(reason) => ("error", reason),
+    };
     url.query_pairs_mut()
         .append_pair("connectionId", &connection.to_string())
-        .append_pair("error", reason);
+        .append_pair(name, value);
     url.into()
 }
 
@@ -120,12 +141,35 @@ mod tests {
     fn a_browser_takes_a_ticket_along_beside_what_the_page_had() {
         let page = Url::parse("https://app.example/done?a=b").unwrap();
         let id = ConnectionId::from_parts(1, &[1; 10]);
-        let ticket = Ticket::new([0; 32]);
+        let ticket = Ticket::unverified("A".repeat(43));
         assert_eq!(
             ticket.address(&page, id),
             format!("https://app.example/done?a=b&connectionId={id}&ticket={}", "A".repeat(43))
         );
-        assert_eq!(Ticket::unverified("A".repeat(43)).hash(), ticket.hash());
         assert!(!format!("{ticket:?}").contains("AA"));
+    }
+
+    #[test]
+    fn a_ticket_is_of_one_browser_and_one_attempt() {
+        let attempt = |number| AttemptId::from_parts(number, &[0; 10]);
+        let ticket = Ticket::of_browser("a", attempt(1));
+        assert_eq!(ticket, Ticket::of_browser("a", attempt(1)));
+        assert_ne!(ticket, Ticket::of_browser("b", attempt(1)));
+        assert_ne!(ticket, Ticket::of_browser("a", attempt(2)));
+        assert_eq!(ticket.0.len(), 43);
+    }
+
+    #[test]
+    fn a_page_without_a_ticket_is_told_one_outcome() {
+        let page = Url::parse("https://app.example/done?a=b").unwrap();
+        let id = ConnectionId::from_parts(1, &[1; 10]);
+        for (told, said) in [
+            (Told::Connected, "outcome=connected"),
+            (Told::Pending, "outcome=pending"),
+            (Told::Failed("access_denied"), "error=access_denied"),
+        ] {
+            let expected = format!("https://app.example/done?a=b&connectionId={id}&{said}");
+            assert_eq!(told_address(&page, id, told), expected);
+        }
     }
 }

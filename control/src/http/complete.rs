@@ -12,7 +12,7 @@ use crate::{
     cause::chain,
     config::CallbackMode,
     domain::{connection::Reason, returning::Ticket},
-    store::{As, StoreError},
+    store::{As, BoundCallback, StoreError, Taken},
     trace,
 };
 use axum::{
@@ -41,7 +41,7 @@ pub(super) enum Said {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Completion {
-    /// The `ticket` of the `returnUrl`; it works once, for five minutes.
+    /// The `ticket` of the `returnUrl`, valid for five minutes. A repeat of the call is answered like the first.
     ticket: String,
 }
 
@@ -76,18 +76,29 @@ pub(super) async fn handler(
         return Err(ApiError::NotFound);
     }
     let ticket = Ticket::unverified(ticket);
-    let bound = state.store.take_bound(tenant, id, &ticket, state.clock.now()).await?;
-    let bound = bound.ok_or(ApiError::NoTicket)?;
-    let CallbackMode::Complete { sealer, .. } = state.callbacks.as_ref() else {
-        return Err(ApiError::NoTicket);
-    };
-    let owner = opened::owner(bound.attempt);
-    let query = sealer.open(&bound.query, &owner)?;
-    finish(&state, tenant, bound.attempt, &query, bound.cookie.as_deref()).await?;
+    match state.store.take_bound(tenant, id, &ticket, state.clock.now()).await? {
+        Taken::Now(bound) => finish_bound(&state, tenant, bound).await?,
+        // The answer to the first call may have been lost.
+        Taken::Before => {}
+        Taken::No => return Err(ApiError::NoTicket),
+    }
     let now = state.store.connection(As::Tenant(tenant), tenant, id).await?;
     let now = now.ok_or(ApiError::NotFound)?;
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::ACCEPTED, headers, Json(View::from(now))))
+}
+
+async fn finish_bound(
+    state: &AppState,
+    tenant: &TenantId,
+    bound: BoundCallback,
+) -> Result<(), ApiError> {
+    let CallbackMode::Complete { sealer, .. } = state.callbacks.as_ref() else {
+        return Err(ApiError::NoTicket);
+    };
+    let query = sealer.open(&bound.query, &opened::owner(bound.attempt))?;
+    finish(state, tenant, bound.attempt, &query, bound.cookie.as_deref()).await?;
+    Ok(())
 }
 
 /// Finishes on a task of its own: the code is good once, and a caller who hangs up must not cut it off. A

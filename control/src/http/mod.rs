@@ -144,7 +144,7 @@ fn routes(
         .routes(routes!(events::handler))
         .routes(routes!(audit::handler))
         // Browsers.
-        .routes(routes!(callback::handler))
+        .routes(routes!(callback::handler, callback::form))
         // Nango.
         .routes(routes!(webhook::handler).map(webhook))
         // Whoever asks whether edge and control stand, or what a refusal means.

@@ -1,7 +1,7 @@
 //! What a browser is shown: fixed words, so that nothing a stranger sent can be in them.
 
 use super::complete::Said;
-use crate::domain::connection::Reason;
+use crate::domain::{callback::Setup, connection::Reason};
 use axum::{
     http::{StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -16,66 +16,89 @@ pub(super) fn unknown() -> impl IntoResponse {
     )
 }
 
-/// The provider sent the user back with an error, and that was recorded.
-pub(super) fn failed(reason: Reason) -> impl IntoResponse {
-    match reason {
-        Reason::AccessDenied => page(
-            StatusCode::OK,
+/// The authorization failed, for a reason of ours.
+pub(super) fn failed_as(reason: &str) -> Response {
+    let (title, text) = if reason == Reason::AccessDenied.as_str() {
+        (
             "You did not give access",
             "Nothing was connected. You can close this window, or start again in the application.",
-        ),
-        Reason::NotAuthorized | Reason::NoConnectionAfterCallback => page(
-            StatusCode::OK,
-            "The connection was not made",
-            "It was not finished in time. Go back to the application and start again.",
-        ),
-        Reason::AccountChanged => page(
-            StatusCode::OK,
+        )
+    } else if reason == Reason::AccountChanged.as_str() {
+        (
             "This is another account",
             "Sign in with the account that was connected before. Go back to the application and start again.",
-        ),
-        Reason::ProviderError
-        | Reason::TokenExchangeFailed
-        | Reason::VaultRefused
-        | Reason::RefreshFailing
-        | Reason::RefreshFailed
-        | Reason::TokenRejected
-        | Reason::GoneAtVault
-        | Reason::Requested => page(
-            StatusCode::OK,
+        )
+    } else if [Reason::NotAuthorized, Reason::NoConnectionAfterCallback]
+        .iter()
+        .any(|late| late.as_str() == reason)
+    {
+        (
+            "The connection was not made",
+            "It was not finished in time. Go back to the application and start again.",
+        )
+    } else {
+        (
             "The connection failed",
             "The provider reported an error. Go back to the application and start again.",
+        )
+    };
+    page(StatusCode::OK, title, text).into_response()
+}
+
+/// The user said no, and opened the same link again.
+pub(super) fn link_used() -> Response {
+    let text = "An answer was given with it before, and that one counts. Go back to the application and start again.";
+    page(StatusCode::OK, "This link was used already", text).into_response()
+}
+
+/// The application waits for the browser that came back first.
+pub(super) fn other_browser() -> Response {
+    let text = "Go on in the window in which you gave access. If it is closed, go back to the application and start again.";
+    page(StatusCode::OK, "This link was opened already", text).into_response()
+}
+
+/// RFC 9207: the answer is refused, and changes nothing.
+pub(super) fn wrong_issuer() -> Response {
+    let text = "It came from another service than the one that you were sent to, and was not used. Go back to the application and start again.";
+    page(StatusCode::BAD_REQUEST, "This answer is not the provider's", text).into_response()
+}
+
+/// A GitHub App was installed, or asked for, and not from an application of ours.
+pub(super) fn installation(setup: Setup) -> Response {
+    let (title, text) = match setup {
+        Setup::Installed => (
+            "The app is installed",
+            "Nothing was connected by that alone. Go back to the application and connect there.",
         ),
-    }
+        Setup::Requested => (
+            "An owner has to approve",
+            "Your request was sent to the owners of the organization. When one has approved it, go back to the application and connect there.",
+        ),
+    };
+    page(StatusCode::OK, title, text).into_response()
+}
+
+/// The edge refuses a longer query with the same words.
+pub(super) fn too_long(status: StatusCode) -> Response {
+    let text = "The provider sent more than 16 KiB (16,384 bytes). Go back to the application and start again; if it happens again, tell its operator.";
+    page(status, "The provider's answer is too long", text).into_response()
 }
 
 /// This service finished the callback, and Nango said this.
 pub(super) fn finished(said: Said) -> Response {
     match said {
         Said::Success => connected(),
-        Said::Failure(reason) => failed(reason).into_response(),
+        Said::Failure(reason) => failed_as(reason.as_str()),
         Said::Nothing => under_way(),
     }
 }
 
-/// A page that is loaded again shows what became of the attempt.
-pub(super) fn stored(status: &str, reason: Option<&str>) -> Response {
-    match (status, reason) {
-        ("done", _) => connected(),
-        ("open", _) => under_way(),
-        ("failed", Some("access_denied")) => failed(Reason::AccessDenied).into_response(),
-        ("failed", Some("account_changed")) => failed(Reason::AccountChanged).into_response(),
-        ("failed", _) => failed(Reason::ProviderError).into_response(),
-        _ => unknown().into_response(),
-    }
-}
-
-fn connected() -> Response {
+pub(super) fn connected() -> Response {
     let text = "You can close this window.";
     page(StatusCode::OK, "Connected", text).into_response()
 }
 
-fn under_way() -> Response {
+pub(super) fn under_way() -> Response {
     let text =
         "The connection is being finished. You can close this window; the application will know.";
     page(StatusCode::OK, "Almost there", text).into_response()

@@ -137,6 +137,21 @@ impl Answer {
         }
     }
 
+    /// Whether a callback without Nango's state cookie was refused for want of it; nothing, where the answer is
+    /// about something else than an authorization.
+    pub(super) fn misses_cookie(&self) -> Option<bool> {
+        let says = |words: &[u8]| self.body.windows(words.len()).any(|part| part == words);
+        let is_about_the_state =
+            says(b"No session found") || says(b"invalid_oauth_state") || says(b"No state found");
+        match self.status {
+            StatusCode::BAD_REQUEST if says(b"state cookie missing") => Some(true),
+            StatusCode::BAD_REQUEST if !is_about_the_state && says(b"__nangoOAuthError") => {
+                Some(false)
+            }
+            _ => None,
+        }
+    }
+
     pub(super) const fn status(&self) -> StatusCode {
         self.status
     }

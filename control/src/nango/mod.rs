@@ -158,6 +158,11 @@ impl NangoClient {
         format!("{}?{raw_query}", join(&self.config.public_url, &["oauth", "callback"]))
     }
 
+    /// Whether browsers come back over https.
+    pub fn callback_is_https(&self) -> bool {
+        self.config.callback_url.scheme() == "https"
+    }
+
     /// Opens an authorisation, and reads from Nango's redirect where the user must go.
     pub async fn authorize(&self, asked: &Authorize<'_>) -> Result<Authorization, NangoError> {
         let request = wire::CreateSession::new(asked, self.tags(asked));

@@ -65,6 +65,7 @@ pub enum Rehearsal {
         redirect_uri: Option<String>,
         /// What the provider is not asked for, so that it gives no refresh token.
         lacks_offline_access: Option<String>,
+        state: Option<String>,
     },
 }
 
@@ -150,12 +151,26 @@ impl NangoClient {
                 let url = Url::parse(location).ok();
                 Rehearsal::SentOff {
                     redirect_uri: url.as_ref().and_then(wire::redirect_uri),
+                    state: url.as_ref().and_then(wire::state),
                     lacks_offline_access: url.and_then(|url| offline::missing(provider, &url)),
                 }
             }
             Ok(Err(error)) => Rehearsal::NotSentOff(error),
             Err(told) => Rehearsal::NotSentOff(NangoError::Unreachable(told)),
         }
+    }
+
+    /// Whether Nango refuses callbacks without the cookie that it set at the start, as a browser is without it that
+    /// comes by us. The callback is of a state of our own, and brings a denial, so that no provider is asked: the
+    /// authorization of the check ends at Nango, which may report that it failed, and of nobody else's.
+    pub async fn enforces_cookie(&self, state: &str) -> Option<bool> {
+        let denied = [
+            ("error", "access_denied"),
+            ("error_description", "a check of the connections service; no user was asked"),
+            ("state", state),
+        ];
+        let request = self.http.get(self.url(&["oauth", "callback"])).query(&denied);
+        self.ask_at_once(request).await.ok()?.misses_cookie()
     }
 
     /// A question is asked once, whatever is left of the budget: an operator waits for it.

@@ -189,6 +189,11 @@ pub(super) fn redirect_uri(authorization: &Url) -> Option<String> {
     one(authorization, "redirect_uri")
 }
 
+/// The state in a redirect of Nango's.
+pub(super) fn state(location: &Url) -> Option<String> {
+    one(location, "state")
+}
+
 /// A parameter that occurs once.
 fn one(url: &Url, name: &str) -> Option<String> {
     let mut values = url.query_pairs().filter(|(key, _)| key == name).map(|(_, value)| value);

@@ -148,28 +148,15 @@ pub(super) async fn find_attempt(
     .transpose()
 }
 
-/// Where the browser of an attempt goes back to.
-pub(super) async fn return_url(
-    tx: &mut Tx,
-    found: &FoundAttempt,
-) -> Result<Option<String>, StoreError> {
-    let query = "SELECT return_url FROM attempts WHERE tenant_id = $1 AND attempt_id = $2";
-    let found = sqlx::query_scalar(query)
-        .bind(found.tenant.as_str())
-        .bind(found.attempt.as_uuid())
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(found)
-}
-
 /// Compare and set: an attempt that is open, in time, and whose callback nobody started.
 pub(super) async fn mark_callback(
     tx: &mut Tx,
     found: &FoundAttempt,
+    query_hash: &[u8; 32],
     at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let marked = sqlx::query(
-        "UPDATE attempts SET callback_started_at = $3, due_at = $4, lease = NULL
+        "UPDATE attempts SET callback_started_at = $3, due_at = $4, lease = NULL, query_hash = $5
          WHERE tenant_id = $1 AND attempt_id = $2
            AND status = 'open' AND callback_started_at IS NULL AND deadline_at > $3",
     )
@@ -177,6 +164,7 @@ pub(super) async fn mark_callback(
     .bind(found.attempt.as_uuid())
     .bind(at)
     .bind(first_look(at))
+    .bind(query_hash.as_slice())
     .execute(&mut **tx)
     .await?;
     Ok(marked.rows_affected() == 1)
@@ -222,7 +210,7 @@ pub(super) async fn end_attempt(
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE attempts SET status = $3, reason = $4, cookie = NULL, query = NULL, ticket_hash = NULL
+        "UPDATE attempts SET status = $3, reason = $4, cookie = NULL, query = NULL
          WHERE tenant_id = $1 AND attempt_id = $2",
     )
     .bind(tenant.as_str())

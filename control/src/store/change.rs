@@ -2,8 +2,9 @@
 
 use super::{
     As, Store, StoreError,
-    attempts::{NewAttempt, end_attempt, find_attempt, mark_callback, open_attempt, return_url},
+    attempts::{NewAttempt, end_attempt, mark_callback, open_attempt},
     audit::AuditLine,
+    callbacks::CallbackAttempt,
     idempotency::{Claim, end_call},
     jobs::{JobKind, end_job},
     later,
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::domain::{
     audit::{Actor, AuditAction},
-    callback::UnverifiedState,
     connection::{Connection, Reason},
     event::{Event, Rules},
     idempotency::Answer,
@@ -62,13 +62,6 @@ pub enum Settled<'a> {
     },
 }
 
-/// A callback that brought an error.
-#[derive(Debug)]
-pub struct FailedCallback {
-    pub connection: ConnectionId,
-    pub return_url: Option<String>,
-}
-
 /// What came of a change.
 #[derive(Debug)]
 pub enum Changed {
@@ -112,25 +105,23 @@ impl Store {
     }
 
     /// Takes a callback that brought an error: its attempt is marked and failed in one transaction,
-    /// because after the mark nobody could bring the error again. Nothing, if the state is not known,
-    /// was used, or is too old.
+    /// because after the mark nobody could bring the error again. `false`, if another callback was first.
     pub async fn fail_callback(
         &self,
-        state: &UnverifiedState,
-        reason: Reason,
-        request_id: Option<String>,
+        callback: &CallbackAttempt,
+        query_hash: &[u8; 32],
+        (reason, request_id): (Reason, Option<String>),
         at: DateTime<Utc>,
-    ) -> Result<Option<FailedCallback>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(None) };
+        let found = &callback.found;
         // The connection first, as everywhere: two orders could wait for each other.
         let Some(before) = Self::lock(&mut tx, &found.tenant, found.connection).await? else {
-            return Ok(None);
+            return Ok(false);
         };
-        if !mark_callback(&mut tx, &found, at).await? {
-            return Ok(None);
+        if !mark_callback(&mut tx, found, query_hash, at).await? {
+            return Ok(false);
         }
-        let return_url = return_url(&mut tx, &found).await?;
         let event = Event::CallbackFailed { attempt: found.attempt, reason };
         let effect = before.apply(event, Rules::at(at));
         let change = Change {
@@ -146,7 +137,7 @@ impl Store {
         let after = self.carry_out(&mut tx, &change, before, effect).await?;
         tx.commit().await?;
         self.count_change(version, &after);
-        Ok(Some(FailedCallback { connection: found.connection, return_url }))
+        Ok(true)
     }
 
     fn count_change(&self, version_before: i64, after: &Connection) {

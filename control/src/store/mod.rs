@@ -53,8 +53,8 @@ use tokio::time::timeout;
 use tx::{ANSWER_TIMEOUT, Bounded, Tx, silence};
 
 pub use attempts::{ClaimedAttempt, NewAttempt};
-pub use callbacks::{Begun, BegunCallback};
-pub use change::{Change, Changed, FailedCallback, Settled};
+pub use callbacks::{BoundCallback, CallbackAttempt, FirstCallback, NewBinding, Taken};
+pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
 pub use deliveries::{
     AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,

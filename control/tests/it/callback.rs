@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn a_known_state_is_sent_on_to_nango_byte_for_byte_and_once(pool: PgPool) {
+async fn a_known_state_is_sent_on_to_nango_byte_for_byte_and_by_no_other_query(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let started = app.start_connection().await;
     let state = started["state"].as_str().unwrap();
@@ -18,8 +18,12 @@ async fn a_known_state_is_sent_on_to_nango_byte_for_byte_and_once(pool: PgPool) 
     assert_eq!(sent_on.headers["location"], location);
     assert_eq!(sent_on.headers["cache-control"], "no-store");
     assert_eq!(sent_on.headers["referrer-policy"], "no-referrer");
-    // Loaded again, it shows how things stand and sends nobody anywhere.
+    // Its answer may have been lost: the same query leads to the same place, where Nango takes a state once.
     let again = app.callback(&query).await;
+    assert_eq!(again.status, StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(again.headers["location"], location);
+    // Another one shows how things stand and sends nobody anywhere.
+    let again = app.callback(&format!("code=other&state={state}")).await;
     assert_eq!((again.status, again.headers.get("location")), (StatusCode::OK, None));
     assert!(String::from_utf8_lossy(&again.body).contains("Almost there"));
     app.outbox.run_once().await.unwrap();

@@ -33,12 +33,12 @@ impl World {
     }
 
     async fn start_with(pool: &PgPool, nangos_callback_url: &str) -> Self {
-        let nango = StandIn::start(
-            nango(&Setup { callback_url: nangos_callback_url.to_owned(), ..Setup::default() }),
-            0,
-        )
-        .await
-        .unwrap();
+        let callback_url = nangos_callback_url.to_owned();
+        Self::start_as(pool, Setup { callback_url, ..Setup::default() }).await
+    }
+
+    async fn start_as(pool: &PgPool, setup: Setup) -> Self {
+        let nango = StandIn::start(nango(&setup), 0).await.unwrap();
         let folder = TempDir::new().unwrap();
         // Nango's clock is a real one.
         let clock = Clock::system();
@@ -165,6 +165,7 @@ async fn a_service_that_is_well_is_found_well(pool: PgPool) {
             "NANGO_PROFILE_KEY connections:read_credentials",
             "GITHUB_INTEGRATION_KEY",
             "callback",
+            "OAUTH_CALLBACK",
         ]
     );
     assert_eq!(world.nango.connection_ids(), Vec::<String>::new());
@@ -282,6 +283,20 @@ async fn a_callback_that_leads_elsewhere_is_found(pool: PgPool) {
     let elsewhere = "https://elsewhere.example/oauth/callback";
     let world = World::start_with(&pool, elsewhere).await;
     world.check(&[("callback", Status::Fail, elsewhere)]).await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_callback_mode_that_nango_refuses_is_found_and_the_other_is_named(pool: PgPool) {
+    let callback_url = format!("{PUBLIC_URL}/oauth/callback");
+    let setup = Setup { callback_url, enforces_cookie: true, ..Setup::default() };
+    let mut world = World::start_as(&pool, setup).await;
+    world.check(&[("OAUTH_CALLBACK", Status::Fail, "Nango enforces its state cookie")]).await;
+    assert!(world.examine().await.to_string().contains("set OAUTH_CALLBACK=complete"));
+    assert_eq!(world.nango.connection_ids(), [""; 0]);
+    world.set("DATA_ENCRYPTION_KEY", "0123456789abcdef");
+    world.check(&[]).await;
+    world.set("OAUTH_CALLBACK", "redirect");
+    world.check(&[("OAUTH_CALLBACK", Status::Fail, "Nango enforces its state cookie")]).await;
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]

@@ -13,6 +13,7 @@
 mod audit;
 mod budget;
 mod callback;
+mod callback_repeats;
 mod callers;
 mod cases;
 mod clocks;

@@ -191,6 +191,7 @@ fn needs(route: &Route) -> Vec<&'static str> {
     let json = match route.body {
         Body::Json => Some("content-type: application/json"),
         Body::OptionalJson => Some("content-type: application/json, if it has a body"),
+        Body::Form => Some("content-type: application/x-www-form-urlencoded"),
         Body::Unread => None,
     };
     signature.into_iter().chain(json).collect()

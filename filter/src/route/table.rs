@@ -1,6 +1,6 @@
 //! The one table of everything that may be called.
 
-use crate::policy::ListenerKind;
+use crate::{head::CALLBACK_PATH, policy::ListenerKind};
 use contract::{action::Action, id::TenantId};
 
 /// What a route asks of a request before it may pass.
@@ -25,6 +25,8 @@ pub enum Body {
     Json,
     /// A body of JSON, or none.
     OptionalJson,
+    /// A body that a browser writes from a form.
+    Form,
 }
 
 /// One row of the table.
@@ -102,9 +104,17 @@ pub(super) const PUBLIC: &[Route] = &[
     Route {
         name: "callback",
         methods: &["GET"],
-        path: "/oauth/callback",
+        path: CALLBACK_PATH,
         requirement: Requirement::Nothing,
         body: Body::Unread,
+    },
+    // Providers that are asked to, or know no other way, answer with `response_mode=form_post`.
+    Route {
+        name: "callback_form",
+        methods: &["POST"],
+        path: CALLBACK_PATH,
+        requirement: Requirement::Nothing,
+        body: Body::Form,
     },
     post("webhook", "/webhooks/nango", Requirement::Signature),
 ];

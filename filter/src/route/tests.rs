@@ -104,6 +104,7 @@ const API: &[(ListenerKind, &str, &str, &str, Requirement)] = &[
     (Public, "GET HEAD", "/health", "health", Requirement::Nothing),
     (Public, "GET HEAD", "/errors", "errors", Requirement::Nothing),
     (Public, "GET", "/oauth/callback", "callback", Requirement::Nothing),
+    (Public, "POST", "/oauth/callback", "callback_form", Requirement::Nothing),
     (Public, "POST", "/webhooks/nango", "webhook", Requirement::Signature),
 ];
 
@@ -162,7 +163,7 @@ fn another_method_says_which_the_path_has_and_so_does_options() {
         (Clients, "/tenants/acme/connections/1", "GET, HEAD, DELETE, OPTIONS"),
         (Clients, "/tenants/acme/connections", "POST, GET, HEAD, OPTIONS"),
         (Public, "/webhooks/nango", "POST, OPTIONS"),
-        (Public, "/oauth/callback", "GET, OPTIONS"),
+        (Public, "/oauth/callback", "GET, POST, OPTIONS"),
     ] {
         let allow = allow.to_owned();
         let denied = Err(Denial::MethodNotAllowed { allow: allow.clone() });

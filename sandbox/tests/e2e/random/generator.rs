@@ -84,10 +84,11 @@ const CALLS: [(&str, &str); 21] = [
     ("POST", "/webhooks/nango"),
 ];
 
-const PUBLIC: [(&str, &str); 6] = [
+const PUBLIC: [(&str, &str); 7] = [
     ("POST", "/webhooks/nango"),
     ("POST", "/webhooks/nango"),
     ("GET", "/oauth/callback?state=1&code=2"),
+    ("POST", "/oauth/callback"),
     ("GET", "/health"),
     ("GET", "/errors"),
     ("GET", "/tenants/acme/connections/1"),

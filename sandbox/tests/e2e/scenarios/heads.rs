@@ -31,9 +31,15 @@ fn paths() -> Vec<Row> {
         ),
         malformed("a query over 8192 bytes is refused", &format!("/health?{}", "a".repeat(8193))),
         Row::public(
-            "a callback's query of 8192 bytes is read",
+            "a callback's query of 16 KiB is read",
             "GET",
-            &format!("/oauth/callback?{}", "a".repeat(8192)),
+            &format!("/oauth/callback?{}", "a".repeat(16 << 10)),
+        )
+        .forwarded_of_nobody(),
+        Row::public(
+            "a callback's query over 16 KiB is for control to refuse, which has a page for that",
+            "GET",
+            &format!("/oauth/callback?{}", "a".repeat(48 << 10)),
         )
         .forwarded_of_nobody(),
         Row::client("an escaped slash is refused", "GET", "/tenants/acme%2fconnections/1")

@@ -49,6 +49,14 @@ fn calls() -> Vec<Row> {
             "/oauth/callback?code=a%2fb+c%zz&state=1&&='[]{}|^`\\",
         )
         .forwarded_of_nobody(),
+        Row::public("a form of 16 KiB comes back from a provider", "POST", "/oauth/callback")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .bytes("a".repeat(16 << 10).as_bytes())
+            .forwarded_of_nobody(),
+        Row::public("a form over 16 KiB is for control to refuse", "POST", "/oauth/callback")
+            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+            .bytes("a".repeat(100 << 10).as_bytes())
+            .forwarded_of_nobody(),
         Row::public("the trace context of a caller is kept", "GET", "/oauth/callback?state=1")
             .header("tracestate", "vendor=1")
             .arrives("tracestate", "vendor=1")
@@ -86,7 +94,15 @@ fn others() -> Vec<Row> {
             .answers("allow", "POST, OPTIONS"),
         Row::public("a callback is no HEAD, which a preview would send", "HEAD", "/oauth/callback")
             .ends(End::Answered(405, "edge_method_not_allowed"))
-            .answers("allow", "GET, OPTIONS"),
+            .answers("allow", "GET, POST, OPTIONS"),
+        Row::public("a callback by POST is a form", "POST", "/oauth/callback")
+            .header("content-type", "application/json")
+            .bytes(b"{}")
+            .refused(415, "unsupported_media_type", "edge_not_form"),
+        Row::public("a callback by POST declares its form", "POST", "/oauth/callback")
+            .bytes(b"state=1")
+            .refused(415, "unsupported_media_type", "edge_not_form"),
+        no_route(Row::client("clients have no callback by POST", "POST", "/oauth/callback")),
         Row::client("OPTIONS says which methods a path has", "OPTIONS", "/tenants/a/connections/1")
             .ends(End::Answered(204, "edge_options"))
             .answers("allow", "GET, HEAD, DELETE, OPTIONS"),
