@@ -100,6 +100,20 @@ impl Database {
         }
     }
 
+    /// Starts the server again as a standby that follows nobody, or as what it was: a standby takes no writes.
+    pub async fn restart_as_standby(&mut self, is_standby: bool) -> anyhow::Result<()> {
+        let installed =
+            &self.server.as_ref().context("the database is on another's server")?.installed;
+        let signal = installed.folder.path().join("data").join("standby.signal");
+        if is_standby {
+            fs::write(&signal, "")?;
+            installed.owner.take(&signal)?;
+        } else {
+            fs::remove_file(&signal)?;
+        }
+        self.restart(Signal::SIGINT).await
+    }
+
     /// Ends the server by a signal, and starts it again on the same data and port.
     pub async fn restart(&mut self, signal: Signal) -> anyhow::Result<()> {
         let server = self.server.take().context("the database is on another's server")?;

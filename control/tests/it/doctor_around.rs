@@ -3,12 +3,15 @@
 use crate::doctor::{World, run};
 use control::doctor::Status;
 use sqlx::PgPool;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
 };
 
@@ -86,4 +89,87 @@ async fn an_edge_that_does_not_answer_is_found_and_no_key_is_told(pool: PgPool) 
     world.set("EDGE_ADMIN_URL", &world.nango.url());
     world.environment.remove("NANGO_WEBHOOK_SECRET");
     world.check(&[("edge", Status::Fail, "something answers"), away]).await;
+}
+
+/// A Nango that answers as a real one was recorded, with these words in the place of others.
+async fn recorded(changes: &'static [(&'static str, &'static str)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut request = vec![0; 16 << 10];
+                let read = stream.read(&mut request).await.unwrap_or_default();
+                let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                let file = match request.split(['?', ' ']).nth(1).unwrap_or_default() {
+                    "/health" => "01-health",
+                    "/integrations" => "04-integrations-list",
+                    "/connect/sessions" => "20-connect-session-create",
+                    path if path.starts_with("/oauth/connect/") => "22-oauth-connect",
+                    _ => "81-connection-get-unknown",
+                };
+                stream.write_all(answer(file, changes).as_bytes()).await.is_ok()
+            });
+        }
+    });
+    url
+}
+
+/// A recorded answer, for a connection of its own.
+fn answer(file: &str, changes: &[(&str, &str)]) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../contract/fixtures/nango-0.71.4/api");
+    let recorded = fs::read_to_string(format!("{folder}/{file}.response.txt")).unwrap();
+    let recorded = changes.iter().fold(recorded, |text, (from, to)| text.replace(from, to));
+    let recorded = recorded.replace("\r\n", "\n");
+    let (head, body) = recorded.split_once("\n\n").unwrap();
+    let is_kept = |line: &&str| {
+        let name = line.split(':').next().unwrap_or_default().to_lowercase();
+        !["content-length", "transfer-encoding", "connection", "date"].contains(&name.as_str())
+    };
+    let head: Vec<&str> = head.lines().filter(is_kept).collect();
+    let (head, length) = (head.join("\r\n"), body.len());
+    format!("{head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+}
+
+/// What is found of these names at a recorded Nango.
+async fn found_at(
+    world: &mut World,
+    changes: &'static [(&'static str, &'static str)],
+    names: [&str; 2],
+) -> [(Status, String); 2] {
+    world.set("NANGO_API_URL", &recorded(changes).await);
+    let report = world.examine().await;
+    names.map(|name| {
+        let found = report.findings.iter().find(|finding| finding.name == name);
+        let found = found.unwrap_or_else(|| panic!("no {name} in:\n{report}"));
+        (found.status, found.seen.clone())
+    })
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_limit_above_the_one_that_a_real_nango_says_and_offline_access_are_found(pool: PgPool) {
+    let mut world = World::start(&pool).await;
+    world.set("GITHUB_INTEGRATION_KEY", "github");
+    let names = ["NANGO_CALLS_PER_MINUTE", "GITHUB_INTEGRATION_KEY"];
+    let [limit, integration] = found_at(&mut world, &[], names).await;
+    assert_eq!(limit, (Status::Ok, "200 of the 200 that Nango takes".to_owned()));
+    assert_eq!(integration.0, Status::Ok, "{}", integration.1);
+
+    world.set("NANGO_CALLS_PER_MINUTE", "1000");
+    let google = &[("\"provider\":\"github\"", "\"provider\":\"google\"")];
+    let [limit, integration] = found_at(&mut world, google, names).await;
+    assert_eq!(limit.0, Status::Warn);
+    assert!(limit.1.contains("1000, and Nango takes 200 a minute"), "{}", limit.1);
+    assert_eq!(integration.0, Status::Warn);
+    assert!(integration.1.contains("access_type=offline is missing"), "{}", integration.1);
+
+    let offline = &[
+        ("\"provider\":\"github\"", "\"provider\":\"google\""),
+        ("&client_id=", "&access_type=offline&client_id="),
+        ("X-RateLimit-Limit: 200\n", ""),
+    ];
+    let [limit, integration] = found_at(&mut world, offline, names).await;
+    assert_eq!((limit.0, integration.0), (Status::Ok, Status::Ok), "{} {}", limit.1, integration.1);
+    assert!(limit.1.contains("does not say"), "{}", limit.1);
 }

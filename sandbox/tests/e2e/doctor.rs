@@ -1,6 +1,7 @@
 //! The doctor at a real edge: what Envoy says of itself, and whether it takes what Nango signs.
 
 use crate::support::World;
+use sandbox::stack::{Choices, WhichDatabase};
 use serde_json::Value;
 use std::{collections::BTreeMap, process::Stdio};
 use tokio::process::Command;
@@ -27,6 +28,18 @@ async fn findings(world: &World, settings: &[(&str, &str)]) -> BTreeMap<String, 
 fn check(found: &BTreeMap<String, (String, String)>, name: &str, status: &str, seen: &str) {
     let (is, says) = &found[name];
     assert!(is == status && says.contains(seen), "{name}: {is} {says}");
+}
+
+#[tokio::test]
+async fn the_doctor_finds_a_standby_that_was_not_promoted() {
+    let choices = Choices { database: WhichDatabase::OwnServer, ..Choices::default() };
+    let mut world = World::with(choices).await;
+    check(&findings(&world, &[]).await, "database role", "ok", "takes writes");
+    world.stack.database.restart_as_standby(true).await.unwrap();
+    check(&findings(&world, &[]).await, "database role", "fail", "is a standby");
+    world.stack.database.restart_as_standby(false).await.unwrap();
+    check(&findings(&world, &[]).await, "database role", "ok", "takes writes");
+    world.finish().await;
 }
 
 #[tokio::test]

@@ -300,7 +300,11 @@ impl World {
     pub async fn with(choices: Choices) -> Self {
         let tools = Tools::for_tests().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let choices = Choices { database: WhichDatabase::Empty, ..choices };
+        let database = match choices.database {
+            WhichDatabase::Any | WhichDatabase::Empty => WhichDatabase::Empty,
+            WhichDatabase::OwnServer => WhichDatabase::OwnServer,
+        };
+        let choices = Choices { database, ..choices };
         let stack = Box::pin(Stack::start(&tools, folder.path(), choices)).await.unwrap();
         Self { stack, _folder: folder }
     }
