@@ -300,17 +300,6 @@ async fn a_callback_mode_that_nango_refuses_is_found_and_the_other_is_named(pool
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn a_nango_that_is_away_or_unwell_is_found(pool: PgPool) {
-    let mut world = World::start(&pool).await;
-    world.nango.make_trouble(Trouble::Unavailable);
-    world.check(&[("nango", Status::Fail, "it answered 503")]).await;
-    world.nango.make_trouble(Trouble::None);
-    // Nobody listens on the port of discard.
-    world.set("NANGO_API_URL", "http://127.0.0.1:9");
-    world.check(&[("nango", Status::Fail, "unreachable")]).await;
-}
-
-#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_certificate_that_ran_out_is_found_before_and_after(pool: PgPool) {
     let world = World::start(&pool).await;
     let both = |status, seen| [("MTLS_CERT_PATH", status, seen), ("MTLS_CA_PATH", status, seen)];

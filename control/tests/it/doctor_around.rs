@@ -1,7 +1,8 @@
-//! What the doctor finds around this service: the edge, proxies, and a database that takes no writes.
+//! What the doctor finds around this service: the edge, proxies, Nango, and a database that takes no writes.
 
 use crate::doctor::{World, run};
 use control::doctor::Status;
+use nango_stand_in::Trouble;
 use sqlx::PgPool;
 use std::{
     fs,
@@ -22,6 +23,17 @@ async fn a_database_that_takes_no_writes_is_found(pool: PgPool) {
     let read_only = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on");
     sqlx::raw_sql(sqlx::AssertSqlSafe(read_only)).execute(&pool).await.unwrap();
     world.check(&[("database role", Status::Fail, "is read-only")]).await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_nango_that_is_away_or_unwell_is_found(pool: PgPool) {
+    let mut world = World::start(&pool).await;
+    world.nango.make_trouble(Trouble::Unavailable);
+    world.check(&[("nango", Status::Fail, "it answered 503")]).await;
+    world.nango.make_trouble(Trouble::None);
+    // Nobody listens on the port of discard.
+    world.set("NANGO_API_URL", "http://127.0.0.1:9");
+    world.check(&[("nango", Status::Fail, "unreachable")]).await;
 }
 
 /// A proxy that knows no way but the one to Nango; it says how many connections it had.
