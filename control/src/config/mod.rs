@@ -2,6 +2,8 @@
 
 mod parts;
 mod read;
+#[cfg(test)]
+mod secrets;
 mod settings;
 
 use crate::domain::{

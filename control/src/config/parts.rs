@@ -43,8 +43,11 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
     let mut own = Settings::new(environment, read_file);
     let edge_admin_url =
         if own.has("EDGE_ADMIN_URL") { own.url("EDGE_ADMIN_URL", None) } else { None };
-    let webhook_keys =
-        if own.has("NANGO_WEBHOOK_SECRET") { own.keys("NANGO_WEBHOOK_SECRET") } else { None };
+    let webhook_keys = if own.has_secret("NANGO_WEBHOOK_SECRET") {
+        own.keys("NANGO_WEBHOOK_SECRET")
+    } else {
+        None
+    };
     if let Err(InvalidConfig(found)) = own.finish(Some(())) {
         problems.extend(found);
     }
@@ -62,7 +65,7 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
         catalogue: read_catalogue(&mut settings, environment),
         egress: read_egress(&mut settings),
         data_keys: settings
-            .has("DATA_ENCRYPTION_KEY")
+            .has_secret("DATA_ENCRYPTION_KEY")
             .then(|| settings.keys("DATA_ENCRYPTION_KEY"))
             .flatten(),
         edge_admin_url,

@@ -91,6 +91,9 @@ pub(super) fn read_log(settings: &mut Settings<'_>) -> Option<LogConfig> {
 /// OpenTelemetry's own name, and its rule: traces are taken below the endpoint.
 fn read_traces(settings: &mut Settings<'_>) -> Option<TraceConfig> {
     const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    // Their library reads them, and passes over what it cannot read.
+    settings.headers("OTEL_EXPORTER_OTLP_HEADERS");
+    settings.headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS");
     if !settings.has(NAME) {
         return None;
     }
@@ -104,7 +107,8 @@ fn read_traces(settings: &mut Settings<'_>) -> Option<TraceConfig> {
 
 pub(super) fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
     const URL: &str = "postgres://user:password@host:port/database";
-    if settings.has("DATABASE_URL") {
+    if settings.has_secret("DATABASE_URL") {
+        settings.password_within("DATABASE_URL");
         let url = settings.parse::<Url>("DATABASE_URL", None, URL)?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             settings.refuse("DATABASE_URL", &format!("is malformed; set it to {URL}"));
@@ -114,7 +118,7 @@ pub(super) fn read_database(settings: &mut Settings<'_>) -> Option<Database> {
     let host = settings.text("DB_HOST", "PostgreSQL's host, or DATABASE_URL instead of all DB_…");
     let port = settings.parse("DB_PORT", Some("5432"), "a port number");
     let user = settings.text("DB_USER", "the login role");
-    let password = settings.text("DB_PASSWORD", "the login role's password");
+    let password = settings.password("DB_PASSWORD", "the login role's password");
     let database = settings.text("DB_DATABASE", "the database's name");
     let options = PgConnectOptions::new_without_pgpass().host(&host?).port(port?);
     Some(Database(options.username(&user?).password(&password?).database(&database?)))
@@ -142,7 +146,8 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
     };
     let proxy = read_proxy(settings);
     let secret_key = settings.secret("NANGO_SECRET_KEY", "Nango's API key of the environment");
-    let profile_key = settings.optional_secret("NANGO_PROFILE_KEY");
+    let profile_key =
+        settings.optional_secret("NANGO_PROFILE_KEY", "a key of Nango's with the scope proxy");
     let callback_url = settings
         .origin("PUBLIC_URL")
         .and_then(|public_url| public_url.join("/oauth/callback").ok());
@@ -169,6 +174,7 @@ pub(super) fn read_nango(settings: &mut Settings<'_>) -> Option<NangoConfig> {
 /// A proxy that wants a password has it in its address.
 fn read_proxy(settings: &mut Settings<'_>) -> Option<SecretString> {
     const NAME: &str = "NANGO_PROXY_URL";
+    settings.password_within(NAME);
     let text = settings.optional(NAME)?;
     let is_proxy = Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
@@ -200,7 +206,7 @@ fn read_retention(settings: &mut Settings<'_>) -> Option<Retention> {
 /// Nothing, where no key is set.
 pub(super) fn read_sealer(settings: &mut Settings<'_>) -> Option<Sealer> {
     const NAME: &str = "DATA_ENCRYPTION_KEY";
-    if !settings.has(NAME) {
+    if !settings.has_secret(NAME) {
         return None;
     }
     let sealer = Sealer::new(&settings.keys(NAME)?);
@@ -231,7 +237,7 @@ pub(super) fn read_callbacks(
     if !completes? {
         return Some(CallbackMode::Redirect);
     }
-    if sealer.is_none() && !settings.has("DATA_ENCRYPTION_KEY") {
+    if sealer.is_none() && !settings.has_secret("DATA_ENCRYPTION_KEY") {
         // It says what is missing.
         settings.keys("DATA_ENCRYPTION_KEY")?;
     }

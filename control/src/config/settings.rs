@@ -2,7 +2,7 @@
 
 use super::Environment;
 use crate::tls;
-use contract::keys::KeyRing;
+use contract::keys::{KeyRing, check_secret};
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
@@ -169,16 +169,57 @@ impl<'a> Settings<'a> {
             .ok()
     }
 
+    /// Whether a secret was given at all. One that is only white space was: whatever was to fill it in is empty, and
+    /// without it the service would do less than its operator believes.
+    pub(super) fn has_secret(&self, name: &str) -> bool {
+        self.environment.get(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// A secret that must be there, and must not be one that can be guessed.
     pub(super) fn secret(&mut self, name: &str, what: &str) -> Option<SecretString> {
-        self.text(name, what).map(SecretString::from)
+        let text = self.text(name, what)?;
+        match check_secret(&text) {
+            Ok(()) => Some(SecretString::from(text)),
+            Err(unusable) => {
+                self.refuse(name, &format!("is unusable: {unusable}; set it to {what}"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn optional_secret(&mut self, name: &str, what: &str) -> Option<SecretString> {
+        if self.has_secret(name) { self.secret(name, what) } else { None }
+    }
+
+    /// A password that another service made and judges: it may be short.
+    pub(super) fn password(&mut self, name: &str, what: &str) -> Option<String> {
+        let password = self.text(name, what)?;
+        if !is_password(&password) {
+            self.refuse(name, &format!("{UNREADABLE}; set it to {what}"));
+        }
+        Some(password)
+    }
+
+    /// Refuses an address whose password is empty or unreadable; one without any is for other kinds of login.
+    pub(super) fn password_within(&mut self, name: &str) {
+        let url = self.get(name).unwrap_or_default();
+        if !password_of(url).is_none_or(|password| is_password(&password)) {
+            self.refuse(name, "has a user and an empty or unreadable password; set the password, or leave the colon out");
+        }
+    }
+
+    /// Refuses a list of headers, as `OpenTelemetry` reads it, in which one has no value: it is a token, as a rule.
+    pub(super) fn headers(&mut self, name: &str) {
+        let mut entries = self.get(name).unwrap_or_default().split(',');
+        let is_whole =
+            |entry: &str| entry.split_once('=').is_some_and(|(_, it)| is_password(it.trim()));
+        if self.has_secret(name) && !entries.all(is_whole) {
+            self.refuse(name, "has a header without a value; set it to name=value,name=value");
+        }
     }
 
     pub(super) fn optional(&self, name: &str) -> Option<&'a str> {
         self.get(name)
-    }
-
-    pub(super) fn optional_secret(&self, name: &str) -> Option<SecretString> {
-        self.get(name).map(SecretString::from)
     }
 
     pub(super) fn keys(&mut self, name: &str) -> Option<KeyRing> {
@@ -192,4 +233,26 @@ impl<'a> Settings<'a> {
             }
         }
     }
+}
+
+const UNREADABLE: &str =
+    "is empty, or holds a byte order mark or another character that is no text";
+
+/// Whether a password can be what somebody typed.
+fn is_password(text: &str) -> bool {
+    let is_damaged =
+        |it: char| it.is_control() || it == '\u{feff}' || it == char::REPLACEMENT_CHARACTER;
+    !text.trim().is_empty() && !text.contains(is_damaged)
+}
+
+/// The password in an address, as it is meant; nothing, where there is no place for one.
+fn password_of(url: &str) -> Option<String> {
+    let (_scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user_and_password, _host) = authority.rsplit_once('@')?;
+    let (_user, password) = user_and_password.split_once(':')?;
+    // A form's value is encoded in the same way, but for these two.
+    let form = format!("password={}", password.replace('+', "%2B").replace('&', "%26"));
+    let (_, password) = url::form_urlencoded::parse(form.as_bytes()).next()?;
+    Some(password.into_owned())
 }

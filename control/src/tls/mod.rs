@@ -48,6 +48,7 @@ pub(crate) fn read_certificates(
     path: &Path,
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    without_mark(path, pem)?;
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Unusable::file(path, &error))?;
@@ -59,7 +60,21 @@ pub(crate) fn read_certificates(
 
 /// The private key in a PEM file.
 pub(crate) fn read_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| Unusable::file(path, &error))
+    without_mark(path, pem)?;
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| Unusable::file(path, &error))?;
+    if key.secret_der().is_empty() {
+        return Err(Unusable::file(path, &"the key in it is empty"));
+    }
+    Ok(key)
+}
+
+/// A byte order mark hides the line that it stands before, and with it a file's first certificate.
+fn without_mark(path: &Path, pem: &[u8]) -> Result<(), Unusable> {
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    if marks.iter().any(|mark| pem.starts_with(mark)) {
+        return Err(Unusable::file(path, &"it begins with a byte order mark; save it without"));
+    }
+    Ok(())
 }
 
 /// From when until when a certificate is valid.
