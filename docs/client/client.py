@@ -11,6 +11,7 @@ It needs Python 3.9 and, to listen, `pip install standardwebhooks`. Settings com
 import argparse
 import http.client
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -42,28 +43,43 @@ class Connections:
         tls.load_cert_chain(certificate, key)
         self._host, self._port, self._tls, self._tenant = edge.hostname, edge.port, tls, tenant
 
-    def call(self, method, path, body=None, headers=None):
-        """One call; a 503 is tried again when it says so, and a lost answer too where that is safe."""
+    def call(self, method, path, body=None, headers=None, attempts=5):
+        """One call. What passes is waited for as Retry-After says, `attempts` times or, with None, without an end: 429, 503, and
+        where a repeat does nothing twice a 504 and a lost answer too."""
         headers = {"content-type": "application/json", **(headers or {})}
-        for attempt in range(5):
-            connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls, timeout=75)
+        is_safe = method != "POST" or "idempotency-key" in headers
+        for attempt in itertools.count(1):
             try:
-                text = None if body is None else json.dumps(body)
-                connection.request(method, f"/tenants/{self._tenant}{path}", text, headers)
-                answer = connection.getresponse()
-                content = json.loads(answer.read() or b"{}")
-                if answer.status < 400:
-                    return content
-                refused = Refused(answer.status, content, answer.getheader("retry-after"))
-                if answer.status != 503 or attempt == 4:
-                    raise refused
-                time.sleep(float(refused.retry_after or 3))
-            except (ConnectionError, TimeoutError):
-                if attempt == 4 or (method == "POST" and "idempotency-key" not in headers):
+                return self._call_once(method, path, body, headers)
+            except Refused as refused:
+                passes = refused.status in (429, 503) or (refused.status == 504 and is_safe)
+                if attempt == attempts or not passes:
                     raise
-                time.sleep(1)
-            finally:
-                connection.close()
+                wait = refused.retry_after or ""
+            except ssl.SSLCertVerificationError:
+                raise  # no edge of ours, however often it is asked
+            except (OSError, http.client.HTTPException):
+                if attempt == attempts or not is_safe:
+                    raise
+                wait = "1"
+            time.sleep(int(wait) if wait.isdigit() else 3)
+
+    def _call_once(self, method, path, body, headers):
+        connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls, timeout=75)
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, f"/tenants/{self._tenant}{path}", text, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status < 400:
+            return json.loads(content or b"{}")
+        try:
+            problem = json.loads(content)
+        except ValueError:
+            problem = {}  # of something between us and the edge
+        raise Refused(answer.status, problem, answer.getheader("retry-after"))
 
     def start(self, sub, provider, scopes=()):
         """The key makes a repeat the same start: send the same one again until there is an answer."""
@@ -78,9 +94,10 @@ class Connections:
         return self.call("GET", f"/connections/{connection_id}?wait={seconds}&version={version}")
 
     def events(self, after, seconds=None):
-        """A page of the feed; with `seconds`, once there is something in it."""
+        """A page of the feed; with `seconds`, once there is something in it, and whatever restarts meanwhile."""
         query = {"after": after or None, "wait": seconds}
-        return self.call("GET", "/events?" + urlencode({name: value for name, value in query.items() if value}))
+        path = "/events?" + urlencode({name: value for name, value in query.items() if value})
+        return self.call("GET", path, attempts=None if seconds else 5)
 
 
 def connect(connections, arguments):

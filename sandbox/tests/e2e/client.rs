@@ -4,8 +4,8 @@ use crate::{flow::authorize, support::World};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sandbox::{
-    browser::Decision, ports, stack::Choices, tools::standard_webhooks, verbs::up::for_a_shell,
-    workspace,
+    browser::Decision, ports, process::wait_for, stack::Choices, tools::standard_webhooks,
+    verbs::up::for_a_shell, workspace,
 };
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -86,6 +86,35 @@ async fn the_client_of_the_documents_connects_listens_and_pulls() {
     // It goes on where it was.
     let more = Client::run(folder.path(), &["pull", "--once"]).await.ends().await;
     assert_eq!(more, "");
+    world.finish().await;
+}
+
+/// A restart ends no reader of the feed, however long it takes.
+#[tokio::test]
+async fn a_pull_outlasts_a_control_that_is_away() {
+    let mut world = World::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("sandbox.env"), for_a_shell(&world.stack)).unwrap();
+    world.stack.kill_control().await.unwrap();
+    let mut puller = Client::run(folder.path(), &["pull"]).await;
+    // More refusals than one call takes.
+    wait_for("the client asks no more", SOON, || async {
+        let refused = world
+            .stack
+            .envoy
+            .access_log()?
+            .into_iter()
+            .filter(|line| line["path"] == "/tenants/acme/events" && line["status"] == 503);
+        Ok((refused.count() > 5).then_some(()))
+    })
+    .await
+    .unwrap();
+    world.stack.start_control().await.unwrap();
+    let started = crate::flow::start(&world.stack).await;
+    assert_eq!(authorize(&world.stack, &started, Decision::Allow).await, 200);
+    let id = started["connectionId"].as_str().unwrap();
+    // Whatever else a database that is shared has in its feed comes first.
+    while !puller.line().await.contains(&format!(" connection.activated {id} ")) {}
     world.finish().await;
 }
 
