@@ -2,7 +2,10 @@
 //! configuration is restricted to the same capabilities, where each version of Envoy reads them.
 
 use crate::manifests::{kind, name, rendered};
-use sandbox::{envoy::configuration::read_configuration, workspace};
+use sandbox::{
+    envoy::configuration::{listener, manager, read_configuration},
+    workspace,
+};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs};
 
@@ -100,4 +103,28 @@ async fn every_copy_of_the_filter_chain_has_what_ships() {
         assert_eq!(text.matches("function envoy_on_response").count(), statuses, "{text}");
         assert_eq!(script(&text), statuses * 2, "{text}");
     }
+}
+
+/// Authority and revocation list are asked when a connection begins: none that a certificate opened lasts.
+#[tokio::test]
+async fn a_connection_that_a_certificate_opened_lasts_ten_minutes_everywhere() {
+    let mut edge = read_configuration().unwrap();
+    let clients = listener(&mut edge, "clients").unwrap();
+    let options = &manager(clients).unwrap()["common_http_protocol_options"];
+    assert_eq!(options["max_connection_duration"], "600s");
+    let objects = rendered("istio/gateway").await;
+    let filter = objects.iter().find(|it| kind(it) == "EnvoyFilter").unwrap();
+    let patches = filter["spec"]["configPatches"].as_array().unwrap();
+    let merged = patches.iter().filter(|it| it["applyTo"] == "NETWORK_FILTER");
+    for patch in merged {
+        let manager = &patch["patch"]["value"]["typed_config"];
+        assert_eq!(
+            manager["common_http_protocol_options"]["max_connection_duration"], "600s",
+            "{manager}"
+        );
+    }
+    let objects = rendered("gateway").await;
+    let is_clients = |it: &&Value| kind(it) == "ClientTrafficPolicy" && name(it) == "clients";
+    let policy = &objects.iter().find(is_clients).unwrap()["spec"];
+    assert_eq!(policy["connection"]["connectionLimit"]["maxConnectionDuration"], "600s");
 }

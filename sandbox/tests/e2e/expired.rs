@@ -133,7 +133,7 @@ async fn a_certificate_whose_end_the_filter_does_not_know_is_not_believed() {
     assert_eq!(log[0]["reason"], "edge_certificate_end_unknown");
 }
 
-/// Envoy, a client there, asks for a certificate in full handshakes only.
+/// A resumed handshake shows no certificate; Envoy, a client there, verifies the one that it remembers.
 #[tokio::test]
 async fn an_expired_certificate_of_controls_is_refused_though_a_session_could_be_resumed() {
     let mut end = UNIX_EPOCH;
@@ -157,6 +157,7 @@ async fn an_expired_certificate_of_controls_is_refused_though_a_session_could_be
     for _ in 0..4 {
         assert_eq!(status().await, 200);
     }
+    assert!(edge.counted("cluster_ssl_session_reused").await > 0, "no session was resumed");
     wait_until_over(end).await;
     let seen = edge.recorder.records().len();
     for _ in 0..4 {
