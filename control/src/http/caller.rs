@@ -116,6 +116,14 @@ pub(super) async fn require_assertion(
                 // Two clocks that differ, or a key that only one side has yet: our own trouble, and a
                 // 4xx would make Nango drop its webhook for good.
                 BadAssertion::Stale | BadAssertion::UnknownKey => ApiError::EdgeOutOfStep,
+                // The other end has a certificate of our CA, so that it is the edge, with another key under the same id.
+                // An id alone does not identify a key.
+                BadAssertion::Mismatch if state.callers.is_some() => {
+                    tracing::error!(
+                        "the edge signs with another key than EDGE_ASSERTION_KEY has under its id"
+                    );
+                    ApiError::EdgeOutOfStep
+                }
                 BadAssertion::Malformed | BadAssertion::Mismatch => ApiError::NotVouched,
             }
             .into_response()

@@ -2,6 +2,7 @@
 
 use super::{Limits, failed::Failed, resolver::Resolver, trust::Trust};
 use crate::domain::{egress::Egress, outcome::NoAnswer};
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use hyper::Uri;
 use hyper_util::{
@@ -12,7 +13,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 use tokio::{
@@ -32,7 +33,17 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Connection for Box<dyn Io> {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(FirstUsed::default())
+    }
+}
+
+/// When the first request went over a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FirstUsed(Arc<OnceLock<DateTime<Utc>>>);
+
+impl FirstUsed {
+    pub(super) fn at_or(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        *self.0.get_or_init(|| now)
     }
 }
 

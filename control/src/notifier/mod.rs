@@ -18,7 +18,8 @@ use crate::{
     tls::{Identity, Watched},
     trace::{self, TRACEPARENT},
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use connector::FirstUsed;
 use contract::id::{EventId, TenantId};
 use failed::Failed;
 use http_body_util::{BodyExt as _, Full};
@@ -26,7 +27,9 @@ use hyper::{
     Request, Response, Uri,
     body::{Bytes, Incoming},
     header::{CONTENT_TYPE, RETRY_AFTER},
+    http::Extensions,
 };
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -43,6 +46,10 @@ pub use target::Target;
 
 /// The Standard Webhooks specification advises 15 to 30 s.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// For how long a connection is used again. What was checked when it was made, the address, the receiver's certificate and
+/// ours, is checked again as often.
+const CONNECTION_LIFE: TimeDelta = TimeDelta::minutes(1);
 
 /// Of how many tenants the destinations are kept ready.
 const TARGETS_MAX: usize = 1024;
@@ -153,11 +160,11 @@ impl Notifier {
         let Limits { total, body: for_body, .. } = self.shared.limits;
         let mut answered = None;
         let exchange = async {
-            let response = ready
-                .client
-                .request(request?)
-                .await
-                .map_err(|error| Failed::of_exchange(&error))?;
+            let mut request = request?;
+            let connection = capture_connection(&mut request);
+            let response =
+                ready.client.request(request).await.map_err(|error| Failed::of_exchange(&error))?;
+            end_in_time(&connection, now);
             read(response, &mut answered, for_body, now).await;
             Ok(())
         };
@@ -232,6 +239,18 @@ fn request(
         .header(header::TIMESTAMP, timestamp)
         .body(Full::from(body.to_owned()))
         .map_err(|error| Failed::new(NoAnswer::OurIdentity, error.to_string()))
+}
+
+/// Gives a connection back for another request only while it is young.
+fn end_in_time(connection: &CaptureConnection, now: DateTime<Utc>) {
+    let metadata = connection.connection_metadata();
+    let Some(connected) = metadata.as_ref() else { return };
+    let mut extras = Extensions::new();
+    connected.get_extras(&mut extras);
+    let first_used = extras.get::<FirstUsed>().map_or(now, |first_used| first_used.at_or(now));
+    if now.signed_duration_since(first_used) >= CONNECTION_LIFE {
+        connected.poison();
+    }
 }
 
 /// Notes an answer in `answered` piece by piece, so that whoever stops waiting has what came until then.

@@ -106,7 +106,12 @@ struct Caller {
 impl Caller {
     /// Asks whether the service stands; the whole answer.
     async fn ask(&mut self) -> String {
-        let keys = KeyRing::parse(ASSERTION_KEYS.as_bytes()).unwrap();
+        self.ask_with(ASSERTION_KEYS).await
+    }
+
+    /// The same, with an assertion that another key signed.
+    async fn ask_with(&mut self, keys: &str) -> String {
+        let keys = KeyRing::parse(keys.as_bytes()).unwrap();
         let now_ms = u64::try_from(self.clock.now().timestamp_millis()).unwrap();
         let target = Target { method: "GET", path: "/health" };
         let assertion = assertion::sign(&keys, target, &nobody(), now_ms);
@@ -193,5 +198,19 @@ async fn a_connection_ends_when_its_authority_is_taken_out(pool: PgPool) {
     fs::write(&path, new.0.pem()).unwrap();
     assert!(matches!(served.identity.look(), Look::Renewed));
     caller.is_refused().await;
+    Box::pin(served.end()).await;
+}
+
+/// Who has a certificate of our CA is the edge: another key under the same id is a mistake of an operator's, and a 4xx
+/// would make Nango drop its webhook for good.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn another_assertion_key_under_the_same_id_is_out_of_step_and_no_stranger(pool: PgPool) {
+    let ca = Ca::new("ca.example");
+    let served = Served::by(&ca, pool).await;
+    let mut caller = served.connect(&edge(&ca, 30, crate::trust::BOTH)).await;
+    let answer = caller.ask_with("a:fedcba9876543210fedcba9876543210").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\"code\":\"edge_out_of_step\""), "{answer}");
+    caller.is_taken().await;
     Box::pin(served.end()).await;
 }

@@ -35,6 +35,7 @@ mod document;
 mod feed;
 mod future;
 mod idempotency;
+mod kept;
 mod key_checks;
 mod list;
 mod looks;
