@@ -1,18 +1,31 @@
 //! The doctor at a real edge: what Envoy says of itself, and whether it takes what Nango signs.
 
 use crate::support::World;
-use sandbox::stack::{Choices, WhichDatabase};
+use sandbox::{
+    ports,
+    process::Process,
+    stack::{Choices, WhichDatabase},
+    tools::Tools,
+};
 use serde_json::Value;
-use std::{collections::BTreeMap, process::Stdio};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use tokio::process::Command;
 
 /// What the doctor finds with these settings besides control's, by name: status, and what was seen.
 async fn findings(world: &World, settings: &[(&str, &str)]) -> BTreeMap<String, (String, String)> {
     let control = &world.stack.control_settings;
-    let told = Command::new(&control.program)
+    examine(&control.program, &control.environment, settings).await
+}
+
+async fn examine(
+    program: &Path,
+    environment: &BTreeMap<String, String>,
+    settings: &[(&str, &str)],
+) -> BTreeMap<String, (String, String)> {
+    let told = Command::new(program)
         .args(["doctor", "--json"])
         .env_clear()
-        .envs(&control.environment)
+        .envs(environment)
         .envs(settings.iter().copied())
         .stdin(Stdio::null())
         .output()
@@ -40,6 +53,30 @@ async fn the_doctor_finds_a_standby_that_was_not_promoted() {
     world.stack.database.restart_as_standby(false).await.unwrap();
     check(&findings(&world, &[]).await, "database role", "ok", "takes writes");
     world.finish().await;
+}
+
+#[tokio::test]
+async fn the_doctor_finds_fields_that_envoy_left_out_and_a_filter_that_does_not_run() {
+    let tools = Tools::for_tests().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = ports::free().unwrap();
+    let address = serde_json::json!({"address": "127.0.0.1", "port_value": port});
+    let bootstrap =
+        serde_json::json!({"admin": {"address": {"socket_address": address}}, "statics": {}});
+    let mut envoy = Command::new(&tools.envoy);
+    envoy.args(["--config-yaml", &bootstrap.to_string(), "--allow-unknown-static-fields"]).args([
+        "--disable-hot-restart",
+        "--concurrency",
+        "1",
+    ]);
+    let mut envoy = Process::start("Envoy", envoy, &folder.path().join("envoy.log")).unwrap();
+    let admin = format!("http://127.0.0.1:{port}");
+    envoy.wait_until_well(&format!("{admin}/ready"), Duration::from_secs(30)).await.unwrap();
+    let found = examine(&tools.control, &BTreeMap::new(), &[("EDGE_ADMIN_URL", &admin)]).await;
+    check(&found, "edge", "ok", "Envoy 1.");
+    check(&found, "edge configuration", "fail", "left out 1 fields of its bootstrap and 0");
+    check(&found, "edge filter", "fail", "no Wasm filter runs");
+    envoy.stop().await.unwrap();
 }
 
 #[tokio::test]
