@@ -165,9 +165,15 @@ fn every_setting_that_the_code_reads_is_explained_to_operators() {
     };
     let mut read = Words::new();
     for entry in fs::read_dir(workspace::root().join("control/src/config")).unwrap() {
-        let code = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.ends_with("tests.rs") {
+            continue;
+        }
+        let code = fs::read_to_string(path).unwrap();
         let code = code.split("#[cfg(test)]").next().unwrap();
-        read.extend(quoted(code, '"').into_iter().filter(is_name));
+        // Each provider has a setting of its own name.
+        let is_setting = |name: &String| is_name(name) && !name.ends_with("_INTEGRATION_KEY");
+        read.extend(quoted(code, '"').into_iter().filter(is_setting));
     }
     assert!(read.len() > 25, "the code reads hardly a setting: {read:?}");
     for name in read {
