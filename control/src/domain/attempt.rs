@@ -74,6 +74,18 @@ impl Waiting {
     }
 }
 
+/// An owner of an organization has this long to approve.
+const APPROVAL_FOR: TimeDelta = TimeDelta::days(7);
+/// Nango sends a webhook when it learns of the approval; this is for the one that is lost.
+const APPROVAL_LOOKS: TimeDelta = TimeDelta::minutes(15);
+
+/// What follows a look at this time that found no approval, where one is awaited since then.
+pub fn after_a_look_for_approval(since: DateTime<Utc>, at: DateTime<Utc>) -> Next {
+    let is_over = at.signed_duration_since(since) >= APPROVAL_FOR;
+    let again = at.checked_add_signed(APPROVAL_LOOKS).filter(|_again| !is_over);
+    again.map_or(Next::GiveUp, Next::LookAt)
+}
+
 /// When a callback at this time is followed by the first look.
 pub fn first_look(called_back_at: DateTime<Utc>) -> DateTime<Utc> {
     let first = LOOK_AFTER.first().and_then(|wait| called_back_at.checked_add_signed(*wait));
@@ -153,6 +165,14 @@ mod tests {
             vault_said: None,
         };
         assert_eq!(waiting.after_a_look(at(130)), Next::LookAt(at(160)));
+    }
+
+    #[test]
+    fn an_approval_is_awaited_for_seven_days() {
+        let after = |seconds| after_a_look_for_approval(at(100), at(seconds));
+        assert_eq!(after(102), Next::LookAt(at(1002)));
+        assert_eq!(after(100 + 7 * 86_400 - 1), Next::LookAt(at(100 + 7 * 86_400 + 899)));
+        assert_eq!(after(100 + 7 * 86_400), Next::GiveUp);
     }
 
     #[test]

@@ -57,12 +57,28 @@ pub struct Received {
     pub has_code: bool,
 }
 
+impl Received {
+    /// Whether an owner of the organization has to approve.
+    pub fn awaits_approval(&self) -> bool {
+        self.setup == Some(Setup::Requested)
+    }
+}
+
 /// What happened to a GitHub App's installation: `setup_action`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
     Installed,
     /// A member of an organization asked its owner to approve.
     Requested,
+}
+
+/// Whether a GitHub App was installed without a user's authorization.
+pub fn is_plain_installation(query: &str) -> bool {
+    let has = |wanted: (&str, Option<&str>)| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .any(|(name, value)| name == wanted.0 && wanted.1.is_none_or(|wanted| wanted == value))
+    };
+    has(("setup_action", Some("install"))) && has(("installation_id", None)) && !has(("code", None))
 }
 
 /// Longer than any state of Nango's, which are UUIDs.
@@ -171,6 +187,19 @@ mod tests {
         assert_eq!(named("scope=").as_deref(), Some(""));
         for query in ["state=s", "scope=a&scope=b", "Scope=a", "scope=a%00b", "scopes=a"] {
             assert_eq!(named(query), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn an_installation_is_plain_without_a_code() {
+        assert!(is_plain_installation("installation_id=7&setup_action=install&state=s"));
+        for query in [
+            "installation_id=7&setup_action=install&state=s&code=c",
+            "installation_id=7&setup_action=update&state=s",
+            "setup_action=install&state=s",
+            "code=c&state=s",
+        ] {
+            assert!(!is_plain_installation(query), "{query}");
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Kept {
     pub return_url: Option<String>,
     /// The issuer of its provider, where that is known.
     pub issuer: Option<String>,
+    /// Since when an owner of an organization has to approve.
+    pub approval_awaited_at: Option<DateTime<Utc>>,
 }
 
 /// What a browser brings with a callback.
@@ -54,6 +56,8 @@ pub enum Next<'a> {
     Finish,
     /// Keep the callback, and send the browser to the application with a new ticket.
     Bind,
+    /// An owner of an organization has to approve, and nothing was brought that could be used: the link stays.
+    AwaitApproval,
     /// End the attempt with the provider's error.
     Fail(Reason),
     /// Back to the application, with the ticket that the browser already has.
@@ -93,6 +97,7 @@ impl Kept {
     fn first(&self, finisher: Finisher, received: &Received) -> Next<'_> {
         match (received.result, finisher) {
             (Err(reason), _) => Next::Fail(reason),
+            (Ok(()), _) if received.awaits_approval() && !received.has_code => Next::AwaitApproval,
             (Ok(()), Finisher::Browser) => Next::SendOn { first: true },
             (Ok(()), Finisher::Service) if self.return_url.is_some() => Next::Bind,
             (Ok(()), Finisher::Service) => Next::Finish,
@@ -112,7 +117,8 @@ impl Kept {
         if finisher == Finisher::Browser && is_same && self.ticket_hash.is_none() {
             return Next::SendOn { first: false };
         }
-        Next::Tell(Told::Pending)
+        let awaits_approval = self.approval_awaited_at.is_some();
+        Next::Tell(if awaits_approval { Told::AwaitingApproval } else { Told::Pending })
     }
 
     /// A user who said no and then yes is not told that he said no: the link was used up by the first.
@@ -243,6 +249,20 @@ mod tests {
                 assert_eq!(ask(&returning(kept(status)), finisher, CODE, None), expected);
             }
         }
+    }
+
+    #[test]
+    fn an_approval_is_awaited_with_the_code_and_without_it_the_link_stays() {
+        let with = "code=c&state=s&setup_action=request";
+        let without = "state=s&setup_action=request";
+        let open = kept("open");
+        for finisher in [Finisher::Browser, Finisher::Service] {
+            assert_eq!(ask(&open, finisher, without, None), "AwaitApproval");
+            assert_ne!(ask(&open, finisher, with, None), "AwaitApproval");
+        }
+        let begun = Kept { approval_awaited_at: Some(at(90)), ..called_back(open) };
+        assert_eq!(ask(&begun, Finisher::Service, with, None), "Tell(AwaitingApproval)");
+        assert_eq!(ask(&begun, Finisher::Browser, with, None), "Tell(AwaitingApproval)");
     }
 
     #[test]

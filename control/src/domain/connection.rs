@@ -82,6 +82,8 @@ pub enum Reason {
     TokenExchangeFailed,
     /// The vault did not take the callback, for another reason.
     VaultRefused,
+    /// An owner of the organization has to approve the installation of a GitHub App.
+    AwaitingApproval,
     /// Nobody came back from the provider in time.
     NotAuthorized,
     /// Somebody came back, and the vault has nothing of it; why, it does not tell.
@@ -115,6 +117,7 @@ impl Reason {
             Self::ProviderError => "provider_error",
             Self::TokenExchangeFailed => "token_exchange_failed",
             Self::VaultRefused => "vault_refused",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::NotAuthorized => "not_authorized",
             Self::NoConnectionAfterCallback => "no_connection_after_callback",
             Self::RefreshFailing => "refresh_failing",
@@ -196,6 +199,17 @@ impl Connection {
     /// Which scopes the user granted; nothing, while nobody knows.
     pub fn authorized_scopes(&self) -> Option<&[String]> {
         self.profile.scopes.as_ref().map(|granted| granted.authorized.as_slice())
+    }
+}
+
+impl Connection {
+    /// What the client application can do next, if anything.
+    pub fn next_action(&self) -> Option<&'static str> {
+        let is_awaiting = self.reason.as_deref() == Some(Reason::AwaitingApproval.as_str());
+        if is_awaiting && self.status == Status::Pending {
+            return Some("wait");
+        }
+        self.status.next_action()
     }
 }
 

@@ -9,6 +9,8 @@ use contract::id::{AttemptId, NangoConnectionId};
 pub enum Event {
     /// The provider, or Nango in its place, said that this attempt failed.
     CallbackFailed { attempt: AttemptId, reason: Reason },
+    /// The browser came back, and an owner of the organization has to approve the installation.
+    ApprovalAwaited { attempt: AttemptId },
     /// The vault was asked, and lists a credential that this attempt made.
     Listed { attempt: AttemptId, vault: NangoConnectionId, refresh: Refresh, profile: Profile },
     /// The vault was asked for what is bound here, and has nothing of that name.

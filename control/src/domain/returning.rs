@@ -91,6 +91,7 @@ pub fn browser_secret(random: [u8; 32]) -> String {
 pub enum Told<'a> {
     Connected,
     Pending,
+    AwaitingApproval,
     Failed(&'a str),
 }
 
@@ -100,6 +101,7 @@ pub fn told_address(page: &Url, connection: ConnectionId, told: Told<'_>) -> Str
     let (name, value) = match told {
         Told::Connected => ("outcome", "connected"),
         Told::Pending => ("outcome", "pending"),
+        Told::AwaitingApproval => ("outcome", "awaiting_approval"),
         Told::Failed(reason) => ("error", reason),
     };
     url.query_pairs_mut()
@@ -166,6 +168,7 @@ mod tests {
         for (told, said) in [
             (Told::Connected, "outcome=connected"),
             (Told::Pending, "outcome=pending"),
+            (Told::AwaitingApproval, "outcome=awaiting_approval"),
             (Told::Failed("access_denied"), "error=access_denied"),
         ] {
             let expected = format!("https://app.example/done?a=b&connectionId={id}&{said}");

@@ -1,15 +1,23 @@
 //! A browser comes back from a provider.
 
-use super::{AppState, caller::RequestId, complete, document, opened, page};
+use super::{
+    AppState,
+    caller::RequestId,
+    complete::{self, Said},
+    document, opened, page,
+};
 use crate::{
     cause::chain,
     config::CallbackMode,
     domain::{
+        audit::Actor,
         callback::{self, Callback, Received},
         callback_answer::{Brought, Finisher, LINK_USED, Next},
+        connection::Connection,
+        event::{Event, Rules},
         returning::{Ticket, Told, browser_secret, told_address},
     },
-    store::{CallbackAttempt, FirstCallback, NewBinding, StoreError},
+    store::{As, CallbackAttempt, Change, FirstCallback, NewBinding, StoreError},
 };
 use axum::{
     body::Bytes,
@@ -57,7 +65,7 @@ struct Call {
     ),
     responses(
         (status = 200, description = "A page for the user.", content_type = "text/html", body = String),
-        (status = 303, description = "Back to the application's `returnUrl`, with `connectionId` and one of `ticket`, `outcome` (`connected` or `pending`) and `error`.", headers(
+        (status = 303, description = "Back to the application's `returnUrl`, with `connectionId` and one of `ticket`, `outcome` (`connected`, `pending` or `awaiting_approval`) and `error`.", headers(
             ("location" = String), ("set-cookie" = Option<String>, description = "With a new ticket: it lets this browser repeat the callback for five minutes."))),
         (status = 308, description = "On to Nango, with the query as it was.", headers(("location" = String))),
         (status = 400, description = "A page: the state is not known, was used, or is too old; or the answer is not the provider's.", content_type = "text/html", body = String),
@@ -149,8 +157,14 @@ async fn answer_received(
         let brought = Brought { received, query_hash: &query_hash, ticket: ticket.as_ref() };
         let next = callback.kept.answer(finisher, brought, state.clock.now());
         let cookie_name = cookie_name.as_str();
-        let to =
-            Answering { state, request, callback: &callback, query_hash: &query_hash, cookie_name };
+        let to = Answering {
+            state,
+            request,
+            callback: &callback,
+            received,
+            query_hash: &query_hash,
+            cookie_name,
+        };
         if let Some(response) = to.carry_out(next, ticket.as_ref()).await? {
             return Ok(response);
         }
@@ -163,6 +177,7 @@ struct Answering<'a> {
     state: &'a AppState,
     request: &'a Call,
     callback: &'a CallbackAttempt,
+    received: &'a Received,
     query_hash: &'a [u8; 32],
     cookie_name: &'a str,
 }
@@ -176,6 +191,10 @@ impl Answering<'_> {
     ) -> Result<Option<Response>, StoreError> {
         let Self { state, request, callback, query_hash, .. } = self;
         let now = state.clock.now();
+        let is_first = matches!(next, Next::SendOn { first: true } | Next::Finish | Next::Bind);
+        if is_first && self.received.awaits_approval() {
+            self.note_approval().await?;
+        }
         Ok(match next {
             Next::SendOn { first } => {
                 let goes =
@@ -189,7 +208,15 @@ impl Answering<'_> {
                 let (tenant, attempt) = (callback.tenant(), callback.attempt());
                 let cookie = callback.cookie.as_deref();
                 let said = complete::finish(state, tenant, attempt, &request.query, cookie).await?;
-                Some(page::finished(said))
+                Some(if said == Said::Success && self.received.awaits_approval() {
+                    page::awaiting_approval()
+                } else {
+                    page::finished(said)
+                })
+            }
+            Next::AwaitApproval => {
+                self.note_approval().await?;
+                Some(self.tell(Told::AwaitingApproval))
             }
             Next::Bind => self.bind().await?,
             Next::Fail(reason) => {
@@ -211,7 +238,26 @@ impl Answering<'_> {
 
     fn first<'b>(&'b self, binding: Option<NewBinding<'b>>) -> FirstCallback<'b> {
         let scopes = callback::scopes(&self.request.query);
-        FirstCallback { query_hash: self.query_hash, scopes, binding }
+        let awaits_approval = self.received.awaits_approval();
+        FirstCallback { query_hash: self.query_hash, scopes, binding, awaits_approval }
+    }
+
+    /// The connection's application sees that an owner of the organization has to approve.
+    async fn note_approval(&self) -> Result<(), StoreError> {
+        let change = Change {
+            tenant: self.callback.tenant(),
+            connection: self.callback.connection(),
+            actor: Actor::Browser,
+            request_id: self.request.id.clone(),
+            at: self.state.clock.now(),
+            opens: None,
+            settles: None,
+        };
+        let (attempt, rules) = (self.callback.attempt(), Rules::at(change.at));
+        let decide =
+            |connection: &Connection| connection.apply(Event::ApprovalAwaited { attempt }, rules);
+        self.state.store.change(As::Worker, change, decide).await?;
+        Ok(())
     }
 
     /// Sends the browser on to Nango with the raw query byte for byte, for providers do not all encode it the
@@ -267,6 +313,7 @@ impl Answering<'_> {
         match told {
             Told::Connected => page::connected(),
             Told::Pending => page::under_way(),
+            Told::AwaitingApproval => page::awaiting_approval(),
             Told::Failed(LINK_USED) => page::link_used(),
             Told::Failed(reason) => page::failed_as(reason),
         }

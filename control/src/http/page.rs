@@ -78,6 +78,12 @@ pub(super) fn installation(setup: Setup) -> Response {
     page(StatusCode::OK, title, text).into_response()
 }
 
+/// The installation that the user asked for has to be approved.
+pub(super) fn awaiting_approval() -> Response {
+    let text = "Your request was sent to the owners of the organization. When one has approved it, the application will know; you can also start again there.";
+    page(StatusCode::OK, "An owner has to approve", text).into_response()
+}
+
 /// The edge refuses a longer query with the same words.
 pub(super) fn too_long(status: StatusCode) -> Response {
     let text = "The provider sent more than 16 KiB (16,384 bytes). Go back to the application and start again; if it happens again, tell its operator.";

@@ -87,6 +87,7 @@ impl From<Connection> for View {
             .last_authorization
             .map(|LastAuthorization { outcome, reason, at }| Authorization { outcome, reason, at });
         let profile = connection.profile;
+        let next_action = connection.next_action();
         Self {
             connection_id: connection.id,
             tenant_id: connection.tenant,
@@ -96,7 +97,7 @@ impl From<Connection> for View {
             reason: connection.reason,
             since: connection.since,
             checked_at: connection.checked_at,
-            next_action: connection.status.next_action(),
+            next_action,
             version: connection.version,
             requested_scopes: connection.requested_scopes,
             scopes_verified: authorized_scopes.is_some(),

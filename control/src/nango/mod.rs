@@ -17,6 +17,7 @@ use crate::{
     config::NangoConfig,
     domain::{
         budget::CallClass,
+        callback::is_plain_installation,
         connection::Reason,
         health::Vault,
         profile::{Mapping, Me, Method},
@@ -155,7 +156,7 @@ impl NangoClient {
 
     /// Where browsers finish a callback that was received here: Nango's own callback.
     pub fn callback(&self, raw_query: &str) -> String {
-        format!("{}?{raw_query}", join(&self.config.public_url, &["oauth", "callback"]))
+        format!("{}?{raw_query}", join(&self.config.public_url, finish_path(raw_query)))
     }
 
     /// Whether browsers come back over https.
@@ -187,7 +188,7 @@ impl NangoClient {
         raw_query: &str,
         cookie: Option<&str>,
     ) -> Result<Option<Reason>, NangoError> {
-        let mut url = self.url(&["oauth", "callback"]);
+        let mut url = self.url(finish_path(raw_query));
         url.set_query(Some(raw_query));
         let mut request = self.http.get(url);
         if let Some(cookie) = cookie {
@@ -249,6 +250,20 @@ impl NangoClient {
             Err(NangoError::Refused { status: 404, code }) if code == "not_found" => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a connection waits for a GitHub App to be installed.
+    pub async fn awaits_installation(
+        &self,
+        integration: &IntegrationId,
+        id: &NangoConnectionId,
+    ) -> Result<bool, NangoError> {
+        let url = self.url(&["connections", id.as_str()]);
+        let query = [("provider_config_key", integration.as_str())];
+        let request = self.http.get(url).query(&query);
+        let deadline = self.gate.deadline(OPERATION_TIMEOUT);
+        let found: wire::Found = self.ask_as_us(LOOK, deadline, request).await?;
+        Ok(found.awaits_installation())
     }
 
     /// Deletes a connection at the vault; one that is already gone is deleted.
@@ -358,6 +373,11 @@ impl NangoClient {
     fn url(&self, path: &[&str]) -> Url {
         join(&self.config.api_url, path)
     }
+}
+
+/// Nango finishes an installation that brings no code, of an integration `github-app`, elsewhere.
+fn finish_path(raw_query: &str) -> &'static [&'static str] {
+    if is_plain_installation(raw_query) { &["app-auth", "connect"] } else { &["oauth", "callback"] }
 }
 
 fn join(base: &Url, path: &[&str]) -> Url {

@@ -125,6 +125,22 @@ impl ListRow {
 pub(super) struct Found {
     #[expect(dead_code, reason = "its presence is what is read")]
     connection_id: String,
+    #[serde(default)]
+    connection_config: FoundConfig,
+}
+
+/// What Nango keeps of a GitHub App's installation: `pending` stays when the installation is there.
+#[derive(Debug, Default, Deserialize)]
+struct FoundConfig {
+    #[serde(default)]
+    pending: bool,
+    installation_id: Option<serde::de::IgnoredAny>,
+}
+
+impl Found {
+    pub(super) const fn awaits_installation(&self) -> bool {
+        self.connection_config.pending && self.connection_config.installation_id.is_none()
+    }
 }
 
 /// `GET /integrations`.
@@ -176,7 +192,10 @@ pub(super) fn read_location(
         Url::parse(location).map_err(|_not_a_url| NangoError::Malformed("a redirect to no URL"))?;
     let state = one(&url, "state").filter(|state| !state.is_empty());
     let state = state.ok_or(NangoError::Malformed("a redirect without one state"))?;
-    if one(&url, "redirect_uri").as_deref() != Some(callback_url.as_str()) {
+    // A GitHub App has its callback URL at GitHub; its installation begins without one.
+    let is_installation = url.path().ends_with("/installations/new")
+        && url.query_pairs().all(|(name, _)| name != "redirect_uri");
+    if !is_installation && one(&url, "redirect_uri").as_deref() != Some(callback_url.as_str()) {
         return Err(NangoError::Malformed(
             "a redirect whose callback is not ours; set Nango's callback URL to PUBLIC_URL/oauth/callback",
         ));

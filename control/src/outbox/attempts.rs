@@ -3,7 +3,10 @@
 use super::{Outbox, VAULT_LEASE, ask_again_at, listed::refresh};
 use crate::{
     cause::chain,
-    domain::{attempt::Next, event::Event},
+    domain::{
+        attempt::{Next, after_a_look_for_approval},
+        event::Event,
+    },
     nango::LookUp,
     store::{As, ClaimedAttempt, Postponed, StoreError},
     trace,
@@ -45,7 +48,13 @@ impl Outbox {
 
     /// Of an attempt that ended with what was listed, neither has an effect.
     async fn look_again_or_end(&self, attempt: &ClaimedAttempt) -> Result<(), StoreError> {
-        match attempt.waiting.after_a_look(self.clock.now()) {
+        let now = self.clock.now();
+        let is_refused = attempt.waiting.vault_said.is_some();
+        let next = match attempt.approval_awaited_at.filter(|_since| !is_refused) {
+            Some(since) => after_a_look_for_approval(since, now),
+            None => attempt.waiting.after_a_look(now),
+        };
+        match next {
             Next::LookAt(due_at) => {
                 self.store.postpone_attempt(attempt, Postponed::NotListed, due_at).await
             }

@@ -22,7 +22,7 @@ pub(super) const fn refresh(row: &Listed) -> Refresh {
 }
 
 impl Outbox {
-    /// Applies one row; `false`, if there is no such connection of ours.
+    /// Applies one row; `false`, if there is no such connection of ours, or its installation is not approved.
     pub(super) async fn apply_listed(
         &self,
         row: &Listed,
@@ -34,6 +34,9 @@ impl Outbox {
             return Ok(false);
         };
         let is_awaited = known.open_attempt == Some(row.attempt);
+        if is_awaited && Box::pin(self.awaits_approval(row)).await? {
+            return Ok(false);
+        }
         let profile = if is_awaited {
             let profile = self.profile(&known, row).await;
             self.with_callback_scopes(&known, row, profile).await?
@@ -43,6 +46,20 @@ impl Outbox {
         let event = Event::Listed { attempt: row.attempt, vault: row.id.clone(), refresh, profile };
         self.apply(&known, event, settles).await?;
         Ok(true)
+    }
+
+    /// Whether Nango still waits for the approval of an installation: it lists such a connection, which is of no use
+    /// yet. While Nango does not say, the connection is not in use.
+    async fn awaits_approval(&self, row: &Listed) -> Result<bool, StoreError> {
+        if !self.store.awaits_approval(&row.tenant, row.attempt).await? {
+            return Ok(false);
+        }
+        let answer = self.nango.awaits_installation(&row.integration, &row.id).await;
+        Ok(answer.unwrap_or_else(|error| {
+            let error = chain(&error);
+            tracing::warn!(attempt.id = %row.attempt, error, "approval unknown");
+            true
+        }))
     }
 
     /// Applies those of many rows that say something new, and says how many did; nearly all say nothing, and

@@ -35,9 +35,21 @@ pub struct ClaimedAttempt {
     pub waiting: Waiting,
     /// How often the vault could not be asked.
     pub failures: usize,
+    /// Since when an owner of an organization has to approve.
+    pub approval_awaited_at: Option<DateTime<Utc>>,
 }
 
-type Row = (String, Uuid, Uuid, DateTime<Utc>, Option<DateTime<Utc>>, i32, Option<String>, i32);
+type Row = (
+    String,
+    Uuid,
+    Uuid,
+    DateTime<Utc>,
+    Option<DateTime<Utc>>,
+    i32,
+    Option<String>,
+    i32,
+    Option<DateTime<Utc>>,
+);
 
 /// The attempt that a state belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +76,7 @@ impl Store {
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
              RETURNING tenant_id, connection_id, attempt_id, deadline_at, callback_started_at, looks, vault_said,
-                failures",
+                failures, approval_awaited_at",
         )
         .bind(lease)
         .bind(at)
@@ -73,7 +85,17 @@ impl Store {
         .await?;
         tx.commit().await?;
         row.map(
-            |(tenant, connection, attempt, deadline_at, called_back_at, looks, said, failures)| {
+            |(
+                tenant,
+                connection,
+                attempt,
+                deadline_at,
+                called_back_at,
+                looks,
+                said,
+                failures,
+                approval_awaited_at,
+            )| {
                 let looks = usize::try_from(looks).unwrap_or_default();
                 let vault_said = said.as_deref().and_then(Reason::of_the_vault);
                 Ok(ClaimedAttempt {
@@ -83,6 +105,7 @@ impl Store {
                     lease,
                     waiting: Waiting { deadline_at, called_back_at, looks, vault_said },
                     failures: usize::try_from(failures).unwrap_or_default(),
+                    approval_awaited_at,
                 })
             },
         )

@@ -53,6 +53,8 @@ pub struct FirstCallback<'a> {
     /// Which scopes it says were granted. Who reads them asks whether this provider says so.
     pub scopes: Option<Vec<String>>,
     pub binding: Option<NewBinding<'a>>,
+    /// Whether it says that an owner of the organization has to approve.
+    pub awaits_approval: bool,
 }
 
 /// A callback that its application may finish, before it is kept.
@@ -84,7 +86,7 @@ impl Store {
         let Some(found) = find_attempt(&mut tx, state).await? else { return Ok(None) };
         let row = sqlx::query(
             "SELECT attempts.status, attempts.reason, deadline_at, callback_started_at, query_hash, ticket_hash,
-                ticket_expires_at, ticket_used_at, return_url, cookie, provider
+                ticket_expires_at, ticket_used_at, return_url, cookie, provider, approval_awaited_at
              FROM attempts JOIN connections USING (tenant_id, connection_id)
              WHERE tenant_id = $1 AND attempt_id = $2",
         )
@@ -104,9 +106,29 @@ impl Store {
             ticket_used_at: row.try_get("ticket_used_at")?,
             return_url: row.try_get("return_url")?,
             issuer: None,
+            approval_awaited_at: row.try_get("approval_awaited_at")?,
         };
         let (provider, cookie) = (row.try_get("provider")?, row.try_get("cookie")?);
         Ok(Some(CallbackAttempt { found, provider, cookie, kept }))
+    }
+
+    /// Whether an owner of an organization has to approve what this attempt asks for.
+    pub async fn awaits_approval(
+        &self,
+        tenant: &TenantId,
+        attempt: AttemptId,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let awaits = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM attempts
+             WHERE tenant_id = $1 AND attempt_id = $2 AND approval_awaited_at IS NOT NULL)",
+        )
+        .bind(tenant.as_str())
+        .bind(attempt.as_uuid())
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(awaits)
     }
 
     /// Marks the callback of an attempt as started, once, and keeps it where its application is to finish it: a
@@ -117,7 +139,7 @@ impl Store {
         first: FirstCallback<'_>,
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let FirstCallback { query_hash, scopes, binding } = first;
+        let FirstCallback { query_hash, scopes, binding, awaits_approval } = first;
         let mut tx = self.begin(As::Worker).await?;
         let is_first = mark_callback(&mut tx, &callback.found, query_hash, at).await?;
         if let Some(scopes) = scopes.filter(|_scopes| is_first) {
@@ -127,6 +149,15 @@ impl Store {
                 .bind(callback.tenant().as_str())
                 .bind(callback.attempt().as_uuid())
                 .bind(scopes)
+                .execute(&mut *tx)
+                .await?;
+        }
+        if is_first && awaits_approval {
+            let query = "UPDATE attempts SET approval_awaited_at = $3 WHERE tenant_id = $1 AND attempt_id = $2";
+            sqlx::query(query)
+                .bind(callback.tenant().as_str())
+                .bind(callback.attempt().as_uuid())
+                .bind(at)
                 .execute(&mut *tx)
                 .await?;
         }

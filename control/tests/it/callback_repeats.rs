@@ -294,3 +294,97 @@ async fn an_installation_without_a_state_is_a_page_that_explains_it(pool: PgPool
     assert_eq!(page.status, StatusCode::BAD_REQUEST, "a state that nobody knows");
     app.finish().await;
 }
+
+/// What comes back when an owner has to approve the installation.
+async fn request_approval(app: &TestApp, started: &Value) -> String {
+    format!("{}&setup_action=request", app.decide(started, "allow").await)
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn an_installation_that_an_owner_has_to_approve_is_awaited_and_found(pool: PgPool) {
+    let app = TestApp::completing(pool).await;
+    let started = app.start_connection().await;
+    let query = request_approval(&app, &started).await;
+    for _repeat in 0..2 {
+        assert!(says(&app.callback(&query).await, "An owner has to approve"));
+    }
+    // Nango lists it; it is of no use yet, for however long it is looked at.
+    settle(&app).await;
+    app.ask_check(&started).await;
+    settle(&app).await;
+    app.advance(3 * 86_400);
+    settle(&app).await;
+    let shown = app.get(id(&started)).await;
+    assert_eq!(
+        [&shown["status"], &shown["reason"], &shown["nextAction"]],
+        ["pending", "awaiting_approval", "wait"]
+    );
+    assert_eq!(app.notified_types(), ["connection.updated"]);
+    let [at_nango] = &app.nango.connection_ids()[..] else { panic!("one connection") };
+    // The owner approves, and no webhook tells.
+    app.nango.approve_installation(at_nango);
+    app.advance(900);
+    settle(&app).await;
+    let shown = app.get(id(&started)).await;
+    assert_eq!([&shown["status"], &shown["reason"]], [&json!("active"), &Value::Null]);
+    assert_eq!(app.notified_types(), ["connection.updated", "connection.activated"]);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_check_finds_an_approval_at_once_and_seven_days_without_one_end_the_attempt(
+    pool: PgPool,
+) {
+    let app = TestApp::start(pool).await;
+    let approved = app.start_connection().await;
+    let query = request_approval(&app, &approved).await;
+    let at_nango = app.finish_at_nango(location(&app.callback(&query).await)).await;
+    settle(&app).await;
+    assert_eq!(app.get(id(&approved)).await["reason"], "awaiting_approval");
+    app.nango.approve_installation(&at_nango);
+    app.ask_check(&approved).await;
+    app.outbox.run_once().await.unwrap();
+    assert_eq!(app.get(id(&approved)).await["status"], "active");
+    let forgotten = app.start_connection().await;
+    let query = request_approval(&app, &forgotten).await;
+    app.finish_at_nango(location(&app.callback(&query).await)).await;
+    settle(&app).await;
+    app.advance(7 * 86_400);
+    settle(&app).await;
+    let shown = app.get(id(&forgotten)).await;
+    assert_eq!([&shown["status"], &shown["reason"]], ["failed", "no_connection_after_callback"]);
+    settle(&app).await;
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_request_for_approval_without_a_code_uses_no_link_up(pool: PgPool) {
+    let app = TestApp::completing(pool).await;
+    let started = start_bound(&app, "user-1").await;
+    let state = started["state"].as_str().unwrap();
+    let page = format!("https://app.example/done?connectionId={}", id(&started));
+    for _repeat in 0..2 {
+        let back = app.callback(&format!("setup_action=request&state={state}")).await;
+        assert_eq!(location(&back), format!("{page}&outcome=awaiting_approval"));
+    }
+    assert_eq!(app.get(id(&started)).await["reason"], "awaiting_approval");
+    // After the approval, the user opens the same link again.
+    let query = app.decide(&started, "allow").await;
+    let ticket = ticket(&app.callback(&query).await);
+    assert_eq!(complete(&app, &started, &ticket).await.status, StatusCode::ACCEPTED);
+    settle(&app).await;
+    assert_eq!(app.get(id(&started)).await["status"], "active");
+    assert_eq!(app.notified_types(), ["connection.updated", "connection.activated"]);
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_plain_installation_is_finished_where_nango_finishes_those(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let state = started["state"].as_str().unwrap();
+    let query = format!("installation_id=7&setup_action=install&state={state}");
+    let sent_on = app.callback(&query).await;
+    assert_eq!(location(&sent_on), format!("{}/app-auth/connect?{query}", app.nango.url()));
+    app.finish().await;
+}

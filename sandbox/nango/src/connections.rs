@@ -114,9 +114,18 @@ pub(crate) async fn get(
     let created = kept.created.to_rfc3339_opts(chrono::SecondsFormat::Millis, false);
     Ok(ok(&json!({"id": kept.number, "connection_id": kept.connection_id,
         "provider_config_key": kept.integration, "provider": "github", "errors": errors(kept),
-        "end_user": kept.end_user(), "tags": kept.tags, "metadata": null, "connection_config": {},
-        "webhook_url_override": null, "created_at": created, "updated_at": created,
+        "end_user": kept.end_user(), "tags": kept.tags, "metadata": null,
+        "connection_config": connection_config(kept), "webhook_url_override": null, "created_at": created, "updated_at": created,
         "last_fetched_at": created, "credentials": {}})))
+}
+
+/// Of an installation that an owner approved, `pending` stays.
+fn connection_config(kept: &Kept) -> Value {
+    match (&kept.installation, kept.awaits_installation) {
+        (_, false) => json!({}),
+        (None, true) => json!({"pending": true}),
+        (Some(installation), true) => json!({"pending": true, "installation_id": installation}),
+    }
 }
 
 /// `DELETE /connections/{id}`

@@ -228,6 +228,14 @@ impl StandIn {
         lock(&self.shared.vault).hide(are_hidden);
     }
 
+    /// The owner of an organization approves the installation that a connection waits for; GitHub tells Nango.
+    pub fn approve_installation(&self, connection_id: &str) {
+        let kept = lock(&self.shared.vault).install(connection_id, Some("7"));
+        if let Some(kept) = kept {
+            webhooks::send(&self.shared, webhooks::succeeded(&kept, false));
+        }
+    }
+
     /// Makes Nango's own refreshing of a connection fail, or work again; the list shows it.
     pub fn fail_refresh(&self, connection_id: &str, fails: bool) -> bool {
         lock(&self.shared.vault).fail_refresh(connection_id, fails)

@@ -138,7 +138,12 @@ pub(crate) async fn callback(
     };
     match exchange(&shared, &pending, code).await {
         Some(access_token) => {
-            let kept = lock(&shared.vault).keep(&pending, access_token);
+            let mut kept = lock(&shared.vault).keep(&pending, access_token);
+            // Of an integration `github-app-oauth`, which has no installation yet.
+            if parameters.get("setup_action").is_some_and(|action| action == "request") {
+                let waiting = lock(&shared.vault).install(&kept.connection_id, None);
+                kept = waiting.unwrap_or(kept);
+            }
             let is_reconnect = pending.session.reconnects.is_some();
             webhooks::send(&shared, webhooks::succeeded(&kept, is_reconnect));
             success_page()

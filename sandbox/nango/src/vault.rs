@@ -43,6 +43,9 @@ pub(crate) struct Kept {
     /// Whether Nango could not refresh it last.
     pub(crate) fails_to_refresh: bool,
     pub(crate) created: DateTime<Utc>,
+    /// Whether it waits for the owner of an organization to approve an installation.
+    pub(crate) awaits_installation: bool,
+    pub(crate) installation: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -110,9 +113,23 @@ impl Vault {
             access_token,
             fails_to_refresh: false,
             created: now(),
+            awaits_installation: false,
+            installation: None,
         };
         self.connections.push(kept.clone());
         kept
+    }
+
+    /// An owner has to approve, or has.
+    pub(crate) fn install(
+        &mut self,
+        connection_id: &str,
+        installation: Option<&str>,
+    ) -> Option<Kept> {
+        let known = self.connections.iter_mut().find(|kept| kept.connection_id == connection_id)?;
+        known.awaits_installation = true;
+        known.installation = installation.map(str::to_owned);
+        Some(known.clone())
     }
 
     pub(crate) fn fail_refresh(&mut self, connection_id: &str, fails: bool) -> bool {

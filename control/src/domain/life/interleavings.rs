@@ -21,6 +21,7 @@ fn event() -> impl Strategy<Value = Event> {
         (number(), vault, refresh, profile()).prop_map(|(attempt, vault, refresh, profile)| {
             Event::Listed { attempt, vault, refresh, profile }
         }),
+        number().prop_map(|attempt| Event::ApprovalAwaited { attempt }),
         Just(Event::Missing),
         (any::<bool>(), profile())
             .prop_map(|(is_taken, profile)| Event::Probed { is_taken, profile }),

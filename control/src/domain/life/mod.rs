@@ -55,6 +55,7 @@ impl Connection {
                     Effect::Extra(vault)
                 }
             },
+            Event::ApprovalAwaited { attempt } => self.approval_awaited(attempt),
             Event::Missing => self.missing(rules),
             Event::Probed { is_taken, profile } => self.probed(is_taken, profile, rules),
             Event::DeadlinePassed { attempt, was_called_back } => {
@@ -66,6 +67,22 @@ impl Connection {
                 Deleting => Effect::Changed(deleted(Reason::Requested)),
                 Pending | Active | NeedsReauth | Failed | Expired | Deleted => Effect::Unchanged,
             },
+        }
+    }
+
+    /// Its application learns why nothing happens; a connection in use is as it was.
+    fn approval_awaited(&self, attempt: AttemptId) -> Effect {
+        let is_news =
+            self.open_attempt == Some(attempt) && !self.is_because(Reason::AwaitingApproval);
+        match self.status {
+            Pending if is_news => Effect::Changed(Transition {
+                reason: NewReason::Now(Reason::AwaitingApproval),
+                event: Some(EventType::Updated),
+                ..self.staying(AuditAction::Updated)
+            }),
+            Pending | Active | NeedsReauth | Failed | Expired | Deleting | Deleted => {
+                Effect::Unchanged
+            }
         }
     }
 

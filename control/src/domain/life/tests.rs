@@ -90,6 +90,10 @@ fn every_state_answers_every_event() {
     check(false, listed(1, "bound", works), [active, N, N, U, U, U, U]);
     check(false, listed(1, "bound", fails), [active, failing, N, U, U, U, U]);
     check(false, listed(2, "other", works), [U, U, U, U, U, U, U]);
+    let approval = |number| Event::ApprovalAwaited { attempt: attempt(number) };
+    let waits = became(Pending, EventType::Updated);
+    check(false, approval(1), [waits, N, N, N, N, N, N]);
+    check(false, approval(2), [N, N, N, N, N, N, N]);
     check(false, Event::Missing, [N, D, D, N, N, N, N]);
     check(false, probed(true), [N, N, N, N, N, N, N]);
     check(false, probed(false), [N, D, N, N, N, N, N]);
