@@ -80,6 +80,7 @@ struct Metadata {
 
 impl From<Connection> for View {
     fn from(connection: Connection) -> Self {
+        let next_action = connection.next_action();
         let own = |scopes: &[&str]| scopes.iter().map(|&scope| scope.to_owned()).collect();
         let authorized_scopes = connection.authorized_scopes().map(<[String]>::to_vec);
         let missing_scopes = connection.missing_scopes().map(|scopes| own(&scopes));
@@ -87,7 +88,6 @@ impl From<Connection> for View {
             .last_authorization
             .map(|LastAuthorization { outcome, reason, at }| Authorization { outcome, reason, at });
         let profile = connection.profile;
-        let next_action = connection.next_action();
         Self {
             connection_id: connection.id,
             tenant_id: connection.tenant,
