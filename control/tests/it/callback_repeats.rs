@@ -342,8 +342,10 @@ async fn a_check_finds_an_approval_at_once_and_seven_days_without_one_end_the_at
     settle(&app).await;
     assert_eq!(app.get(id(&approved)).await["reason"], "awaiting_approval");
     app.nango.approve_installation(&at_nango);
+    // The next look without it is 15 minutes away; the last check or look is a minute ago.
+    app.advance(60);
     app.ask_check(&approved).await;
-    app.outbox.run_once().await.unwrap();
+    settle(&app).await;
     assert_eq!(app.get(id(&approved)).await["status"], "active");
     let forgotten = app.start_connection().await;
     let query = request_approval(&app, &forgotten).await;
