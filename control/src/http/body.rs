@@ -6,20 +6,44 @@
 
 use super::{ApiError, WEBHOOK_BYTES_MAX};
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes},
     extract::Request,
     middleware::Next,
     response::Response,
 };
+use futures::StreamExt as _;
+
+/// How much is read of a body that is too large: whoever sends it gets 413, and not what the edge says of a connection
+/// that ended under it.
+const DRAINED_BYTES_MAX: usize = 32 << 20;
 
 /// Reads what the largest body of any route may have; the routes have their own limits.
 pub(super) async fn whole(request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, WEBHOOK_BYTES_MAX).await;
-    let body = body.map_err(|_too_large_or_broken| {
+    let body = read(body).await.ok_or_else(|| {
         ApiError::TooLarge(format!(
             "the body has more than {WEBHOOK_BYTES_MAX} bytes, or did not come to its end"
         ))
     })?;
     Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+}
+
+/// Nothing, where it is too large or breaks off. What is too large is read on, and not kept.
+async fn read(body: Body) -> Option<Bytes> {
+    let mut kept = Vec::new();
+    let mut length: usize = 0;
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.ok()?;
+        length = length.saturating_add(piece.len());
+        if length <= WEBHOOK_BYTES_MAX {
+            kept.extend_from_slice(&piece);
+        } else {
+            kept = Vec::new();
+        }
+        if length > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
+    (length <= WEBHOOK_BYTES_MAX).then(|| kept.into())
 }

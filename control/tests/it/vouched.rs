@@ -156,6 +156,26 @@ async fn a_body_that_nobody_wants_is_read_all_the_same(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_body_that_is_too_large_is_read_to_its_end_and_413(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for (mebibytes, is_read_whole) in [(2, true), (3, true), (20, true), (40, false)] {
+        let is_read = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&is_read);
+        let piece = vec![b'x'; 1 << 20];
+        let pieces = stream::iter(vec![piece; mebibytes]).chain(stream::once(async move {
+            end.store(true, Ordering::SeqCst);
+            vec![b'x']
+        }));
+        let body = Body::from_stream(pieces.map(Ok::<_, Infallible>));
+        let vouched = caller("acme", Action::Connect);
+        let answer = app.send("POST", "/tenants/acme/connections", &vouched, body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (413, "body_too_large"));
+        assert_eq!(is_read.load(Ordering::SeqCst), is_read_whole, "{mebibytes} MiB");
+    }
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn what_no_route_has_is_told_so_to_whoever_came_through_the_edge(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let lost = app.send("GET", "/nowhere", &nobody(), Body::empty()).await;
