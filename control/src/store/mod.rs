@@ -110,6 +110,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether somebody held a row for longer than it was waited for: the other rows can be had.
+    pub fn is_of_a_held_row(&self) -> bool {
+        let Self::Unavailable(sqlx::Error::Database(answer)) = self else { return false };
+        answer.code().is_some_and(|code| code == "55P03")
+    }
+
     /// Whether the database was there to say so; otherwise nobody answers whatever else is asked, either.
     pub const fn is_answer(&self) -> bool {
         match self {

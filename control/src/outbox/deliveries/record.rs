@@ -32,6 +32,7 @@ impl Outbox {
         for _ in 0..ASKED_AGAIN {
             match self.record(finished.clone()).await {
                 Ok(()) => return,
+                Err(error) if error.is_of_a_held_row() => break,
                 // It was committed, perhaps; then the leases are gone, and nothing is written twice.
                 Err(StoreError::Unavailable(error) | StoreError::Unprepared(error)) => {
                     tracing::warn!(error = chain(&error), "tries are recorded later");
