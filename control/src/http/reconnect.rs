@@ -33,7 +33,7 @@ use utoipa::ToSchema;
 /// What may be said beside it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = Reconnect)]
+#[schema(as = Reconnect, example = json!({}))]
 struct Asked {
     /// Where the browser goes back to, in a deployment that brings it back; of an allowed origin.
     #[schema(max_length = 2048)]
