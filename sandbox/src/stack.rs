@@ -46,6 +46,8 @@ pub struct Choices {
     pub database: WhichDatabase,
     /// Whether the edge lets as much pass as comes, for a load that is to reach what is behind its limits.
     pub is_unlimited: bool,
+    /// How many calls a minute Nango takes, and control makes; without it, as many as by default.
+    pub nango_calls_per_minute: Option<u32>,
 }
 
 /// Which database a stack has.
@@ -133,9 +135,10 @@ impl Stack {
             public_url,
             client_app_url: client_app_url.unwrap_or_default(),
         };
-        let keys = (signing_secret.as_str(), remote.profile_key, nango.is_some());
+        let keys = (signing_secret.as_str(), remote.profile_key);
         let mut environment = environment(&coordinates, &pki, &database, &ports, keys);
         environment.extend(choices.integrations);
+        environment.extend(calls(choices.nango_calls_per_minute));
         environment.extend(traces(choices.otlp_endpoint));
         let control_settings = Settings {
             program: tools.control.clone(),
@@ -275,9 +278,16 @@ async fn start_nango(
     };
     let nango = StandIn::start(settings, 0).await.context("cannot start the stand-in Nango")?;
     nango.send_webhooks_to(format!("{public_url}/webhooks/nango"));
+    if let Some(calls) = choices.nango_calls_per_minute {
+        nango.take_calls_per_minute(calls);
+    }
     let profile_key = Some(profile_key);
     let remote = RemoteNango { url: nango.url(), secret_key, webhook_secret, profile_key };
     Ok((Some(nango), remote))
+}
+
+fn calls(per_minute: Option<u32>) -> Option<(String, String)> {
+    per_minute.map(|calls| ("NANGO_CALLS_PER_MINUTE".to_owned(), calls.to_string()))
 }
 
 /// What is set for a collector; batches are short, for whoever waits for them.
@@ -294,12 +304,10 @@ fn environment(
     pki: &Pki,
     database: &Database,
     ports: &Ports,
-    (signing_secret, profile_key, is_stand_in): (&str, Option<String>, bool),
+    (signing_secret, profile_key): (&str, Option<String>),
 ) -> BTreeMap<String, String> {
     let path = |file: &str| pki.path(file).to_string_lossy().into_owned();
     let profile_key = profile_key.map(|key| ("NANGO_PROFILE_KEY", key));
-    // The stand-in takes as many calls as come.
-    let calls = is_stand_in.then(|| ("NANGO_CALLS_PER_MINUTE", "100000".to_owned()));
     let settings = [
         ("HOST", Ipv4Addr::LOCALHOST.to_string()),
         ("PORT", ports.addresses.control.port().to_string()),
@@ -321,6 +329,6 @@ fn environment(
         // Its users end on Nango's page, whether or not there is a DATA_ENCRYPTION_KEY.
         ("OAUTH_CALLBACK", "redirect".to_owned()),
     ];
-    let settings = settings.into_iter().chain(profile_key).chain(calls);
+    let settings = settings.into_iter().chain(profile_key);
     settings.map(|(name, value)| (name.to_owned(), value)).collect()
 }

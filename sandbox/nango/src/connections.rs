@@ -6,6 +6,7 @@ use crate::{
     answer::{Answer, missing, ok, refused},
     lock,
     vault::Kept,
+    webhooks,
 };
 use axum::{
     extract::{Path, Query, State},
@@ -137,11 +138,17 @@ pub(crate) async fn delete(
 ) -> Result<Answer, Answer> {
     shared.access(&headers).await?.needs(Access::Main, "environment:connections:delete")?;
     let integration = integration(&parameters)?;
-    let mut vault = lock(&shared.vault);
-    if vault.find(integration, &id).is_some() && vault.delete(&id) {
-        Ok(ok(&json!({"success": true})))
-    } else {
-        Err(refused(StatusCode::BAD_REQUEST, json!({"code": "unknown_connection"})))
+    let deleted = {
+        let mut vault = lock(&shared.vault);
+        let is_known = vault.find(integration, &id).is_some();
+        if is_known { vault.delete(&id) } else { None }
+    };
+    match deleted {
+        Some(deleted) => {
+            webhooks::send(&shared, webhooks::deleted(&deleted));
+            Ok(ok(&json!({"success": true})))
+        }
+        None => Err(refused(StatusCode::BAD_REQUEST, json!({"code": "unknown_connection"}))),
     }
 }
 

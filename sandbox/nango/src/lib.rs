@@ -12,6 +12,7 @@
 mod access;
 mod answer;
 mod connections;
+mod limit;
 mod oauth;
 mod provider;
 mod proxy;
@@ -24,6 +25,7 @@ use access::Access;
 use axum::{
     Router,
     http::StatusCode,
+    middleware,
     routing::{any, get, post},
 };
 use contract::keys::KeyRing;
@@ -42,6 +44,7 @@ use vault::Vault;
 use weather::Weather;
 
 pub use access::Excess;
+pub use limit::DEFAULT_CALLS_PER_MINUTE;
 pub use provider::{Mood, Provider};
 pub use weather::Meets;
 pub use webhooks::Manners;
@@ -117,6 +120,15 @@ pub(crate) struct Shared {
     api_calls: AtomicUsize,
     /// Whether the proxy forwards the provider's headers.
     forwards_headers: AtomicBool,
+    calls_per_minute: Mutex<u32>,
+    windows: Windows,
+}
+
+/// Calls that Nango counts apart.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    of_keys: Mutex<limit::Window>,
+    of_sessions: Mutex<limit::Window>,
 }
 
 impl StandIn {
@@ -149,6 +161,8 @@ impl StandIn {
             webhook_url: Mutex::default(),
             api_calls: AtomicUsize::default(),
             forwards_headers: AtomicBool::default(),
+            calls_per_minute: Mutex::new(DEFAULT_CALLS_PER_MINUTE),
+            windows: Windows::default(),
         });
         let router = router(Arc::clone(&shared));
         let (leaves, mut left) = watch::channel(false);
@@ -220,7 +234,7 @@ impl StandIn {
 
     /// Deletes a connection without telling anybody.
     pub fn delete_behind_back(&self, connection_id: &str) -> bool {
-        lock(&self.shared.vault).delete(connection_id)
+        lock(&self.shared.vault).delete(connection_id).is_some()
     }
 
     /// Takes everything out of sight, as a key of another environment does, or puts it back.
@@ -236,9 +250,28 @@ impl StandIn {
         }
     }
 
-    /// Makes Nango's own refreshing of a connection fail, or work again; the list shows it.
+    /// Deletes a connection as its owner does in the dashboard, which a webhook tells.
+    pub fn delete_in_dashboard(&self, connection_id: &str) -> bool {
+        let deleted = lock(&self.shared.vault).delete(connection_id);
+        deleted.map(|kept| webhooks::send(&self.shared, webhooks::deleted(&kept))).is_some()
+    }
+
+    /// Makes Nango's own refreshing of a connection fail, or work again. The list shows it, and a webhook
+    /// tells of each failure and of a recovery.
     pub fn fail_refresh(&self, connection_id: &str, fails: bool) -> bool {
-        lock(&self.shared.vault).fail_refresh(connection_id, fails)
+        let Some((kept, was_failing)) = lock(&self.shared.vault).fail_refresh(connection_id, fails)
+        else {
+            return false;
+        };
+        if fails || was_failing {
+            webhooks::send(&self.shared, webhooks::refreshed(&kept));
+        }
+        true
+    }
+
+    /// Takes so many calls a minute from now on, instead of Nango's default.
+    pub fn take_calls_per_minute(&self, calls: u32) {
+        *lock(&self.shared.calls_per_minute) = calls;
     }
 
     /// Makes a second connection like this one, as a session does that is used twice.
@@ -251,7 +284,7 @@ impl StandIn {
         lock(&self.shared.vault).connection_ids()
     }
 
-    /// How many calls with a key were made; a real Nango allows 200 a minute.
+    /// How many calls with a key were made.
     pub fn api_calls(&self) -> usize {
         self.shared.api_calls.load(Ordering::SeqCst)
     }
@@ -281,6 +314,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/connections/{id}", get(connections::get).delete(connections::delete))
         .route("/environment/webhook-signing-key/rotate", post(webhooks::rotate))
         .route("/proxy/{*path}", any(proxy::handler))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), limit::limit))
         .with_state(shared)
 }
 

@@ -34,6 +34,8 @@ pub enum Mood {
     RefusesCodes,
     /// Nobody is told who the user is: the answer is 403, or Slack's 200 that is none.
     HidesUsers,
+    /// Nobody is told who the user is, because that part is down: the answer is 500.
+    LosesUsers,
     /// Codes are changed into tokens after a second.
     Slow,
     /// No token is taken, as after its user revoked it.
@@ -65,6 +67,10 @@ struct Shared {
     names_scopes: AtomicBool,
     /// The query of the last authorization request.
     last_request: Mutex<HashMap<String, String>>,
+    /// Who authorises from now on; GitHub's octocat at first.
+    account: Mutex<Option<u64>>,
+    /// Whose each token is, where it is not octocat's.
+    accounts: Mutex<HashMap<String, u64>>,
     /// How many codes were brought.
     asked: watch::Sender<usize>,
     /// How many of them were answered with a token.
@@ -135,6 +141,11 @@ impl Provider {
     /// A parameter of the last authorization request that a browser answered.
     pub fn requested(&self, parameter: &str) -> Option<String> {
         lock(&self.shared.last_request).get(parameter).cloned()
+    }
+
+    /// Another user authorises from now on.
+    pub fn log_in(&self, account: u64) {
+        *lock(&self.shared.account) = Some(account);
     }
 
     pub(crate) fn issued_tokens(&self) -> Vec<String> {
@@ -235,6 +246,8 @@ async fn exchange(State(shared): State<Arc<Shared>>, Form(exchange): Form<Exchan
     let token = format!("gho_{}{}", hex(), "0000");
     lock(&shared.tokens).push(token.clone());
     lock(&shared.scopes).insert(token.clone(), granted.scope.replace(' ', ", "));
+    let account = *lock(&shared.account);
+    lock(&shared.accounts).extend(account.map(|account| (token.clone(), account)));
     shared.issued.send_modify(|issued| *issued = issued.saturating_add(1));
     let scope = granted.scope.replace(' ', ",");
     Json(json!({"access_token": token, "token_type": "bearer", "scope": scope})).into_response()
@@ -245,8 +258,12 @@ async fn user(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
         let error = json!({"message": "Resource not accessible by integration"});
         return (StatusCode::FORBIDDEN, Json(error)).into_response();
     }
+    if *lock(&shared.mood) == Mood::LosesUsers {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
     if is_issued(&shared, &headers) {
-        let user = json!({"login": "octocat", "id": 583_231, "type": "User", "name": "The Octocat",
+        let id = lock(&shared.accounts).get(bearer(&headers)).copied().unwrap_or(583_231);
+        let user = json!({"login": "octocat", "id": id, "type": "User", "name": "The Octocat",
             "avatar_url": "https://avatars.example/583231"});
         // https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
         let scopes = lock(&shared.scopes).get(bearer(&headers)).cloned().unwrap_or_default();
@@ -285,9 +302,12 @@ async fn identity(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
             Json(json!({"ok": true, "user": user, "team": {"id": "T0G9PQBBK"}})).into_response()
         }
         Mood::LosesPerson => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Mood::Well | Mood::Slow | Mood::RefusesCodes | Mood::HidesUsers | Mood::RejectsTokens => {
-            slack_fails("not_allowed_token_type")
-        }
+        Mood::Well
+        | Mood::Slow
+        | Mood::RefusesCodes
+        | Mood::HidesUsers
+        | Mood::LosesUsers
+        | Mood::RejectsTokens => slack_fails("not_allowed_token_type"),
     }
 }
 

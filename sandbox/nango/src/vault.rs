@@ -132,9 +132,15 @@ impl Vault {
         Some(known.clone())
     }
 
-    pub(crate) fn fail_refresh(&mut self, connection_id: &str, fails: bool) -> bool {
-        let known = self.connections.iter_mut().find(|kept| kept.connection_id == connection_id);
-        known.map(|known| known.fails_to_refresh = fails).is_some()
+    /// What was kept, and whether it was failing before.
+    pub(crate) fn fail_refresh(
+        &mut self,
+        connection_id: &str,
+        fails: bool,
+    ) -> Option<(Kept, bool)> {
+        let known = self.connections.iter_mut().find(|kept| kept.connection_id == connection_id)?;
+        let was_failing = std::mem::replace(&mut known.fails_to_refresh, fails);
+        Some((known.clone(), was_failing))
     }
 
     /// What comes of a session that is used twice: another connection with the same tags.
@@ -168,10 +174,10 @@ impl Vault {
         to.append(from);
     }
 
-    pub(crate) fn delete(&mut self, connection_id: &str) -> bool {
-        let before = self.connections.len();
-        self.connections.retain(|kept| kept.connection_id != connection_id);
-        self.connections.len() < before
+    /// What was kept under that name.
+    pub(crate) fn delete(&mut self, connection_id: &str) -> Option<Kept> {
+        let index = self.connections.iter().position(|kept| kept.connection_id == connection_id)?;
+        Some(self.connections.remove(index))
     }
 
     pub(crate) fn connection_ids(&self) -> Vec<String> {

@@ -71,14 +71,34 @@ pub(crate) fn client(trusted_ca: Option<&[u8]>) -> Result<reqwest::Client, reqwe
 /// A connection came to be, or was renewed.
 pub(crate) fn succeeded(kept: &Kept, is_reconnect: bool) -> Value {
     let operation = if is_reconnect { "override" } else { "creation" };
-    let mut body = json!({"authMode": "OAUTH2", "connectionId": kept.connection_id, "environment": "dev",
-        "from": "nango", "operation": operation, "provider": "github",
-        "providerConfigKey": kept.integration, "success": true, "tags": kept.tags, "type": "auth"});
+    let mut body = about(kept, operation, true);
     if let (Some(id), Some(fields)) = (&kept.end_user_id, body.as_object_mut()) {
         let end_user = json!({"endUserEmail": null, "endUserId": id, "tags": {}});
         fields.insert("endUser".to_owned(), end_user);
     }
     body
+}
+
+/// A token could not be refreshed, or can be refreshed again.
+pub(crate) fn refreshed(kept: &Kept) -> Value {
+    let mut body = about(kept, "refresh", !kept.fails_to_refresh);
+    if let (true, Some(fields)) = (kept.fails_to_refresh, body.as_object_mut()) {
+        let description = "The external API returned an error when trying to refresh the access token. Please try again later.";
+        let error = json!({"description": description, "type": "refresh_token_external_error"});
+        fields.insert("error".to_owned(), error);
+    }
+    body
+}
+
+/// A connection was deleted, by the API or in the dashboard.
+pub(crate) fn deleted(kept: &Kept) -> Value {
+    about(kept, "deletion", true)
+}
+
+fn about(kept: &Kept, operation: &str, success: bool) -> Value {
+    json!({"authMode": "OAUTH2", "connectionId": kept.connection_id, "environment": "dev", "from": "nango",
+        "operation": operation, "provider": "github", "providerConfigKey": kept.integration, "success": success,
+        "tags": kept.tags, "type": "auth"})
 }
 
 /// An authorisation failed. Nango tells neither tags nor end user then.

@@ -26,11 +26,11 @@ use std::{
 };
 use url::Url;
 
-/// The settings of control that a run in minutes needs: nobody counts the stand-in's calls, and a try
-/// that failed is made again within seconds. It is as long as it is so that no receiver is given up on
-/// that is cut off for half a minute.
-const SETTINGS: [(&str, &str); 2] =
-    [("NANGO_CALLS_PER_MINUTE", "100000"), ("DELIVERY_SCHEDULE", SCHEDULE)];
+/// The setting of control that a run in minutes needs: a try that failed is made again within seconds. It is
+/// as long as it is so that no receiver is given up on that is cut off for half a minute.
+const SETTINGS: [(&str, &str); 1] = [("DELIVERY_SCHEDULE", SCHEDULE)];
+/// A run in minutes makes more calls than Nango takes by default.
+const CALLS_PER_MINUTE: u32 = 100_000;
 const SCHEDULE: &str = "1s,1s,2s,2s,3s,3s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s";
 
 /// What a run wants besides.
@@ -77,7 +77,11 @@ impl World {
         wanted: For,
         judge: Judge,
     ) -> anyhow::Result<Self> {
-        let choices = Choices { database: WhichDatabase::OwnServer, ..Choices::default() };
+        let choices = Choices {
+            database: WhichDatabase::OwnServer,
+            nango_calls_per_minute: Some(CALLS_PER_MINUTE),
+            ..Choices::default()
+        };
         let mut stack = Box::pin(Stack::start(tools, folder, choices)).await?;
         if let Some(control) = stack.control.take() {
             control.stop().await?;

@@ -157,6 +157,7 @@ fn choices(options: Options) -> anyhow::Result<Choices> {
         is_kind: kind,
         database: WhichDatabase::Any,
         is_unlimited: false,
+        nango_calls_per_minute: None,
     })
 }
 

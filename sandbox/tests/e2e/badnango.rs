@@ -8,7 +8,12 @@ use contract::{
     keys::KeyRing,
 };
 use reqwest::Client;
-use sandbox::{client_app, process::wait_for, say, stack::Stack};
+use sandbox::{
+    client_app,
+    process::wait_for,
+    say,
+    stack::{Choices, Stack},
+};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use std::{
@@ -55,7 +60,8 @@ async fn ten_thousand_starts_at_a_bad_nango_leave_nothing_behind_but_what_was_an
     // Another seed is another weather.
     #[expect(clippy::disallowed_methods, reason = "whoever runs the test is its main function")]
     let seed = env::var("SANDBOX_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let mut world = World::start().await;
+    let choices = Choices { nango_calls_per_minute: Some(100_000), ..Choices::default() };
+    let mut world = World::with(choices).await;
     let process = world.stack.control.as_ref().unwrap().process().id().unwrap();
     let mut tally = Tally::default();
     assert_eq!(Sender::new(&world.stack).start(0, &mut tally).await, None, "{tally:?}");

@@ -288,6 +288,35 @@ async fn trouble_is_answered_as_nango_answers_it() {
 }
 
 #[tokio::test]
+async fn every_answer_says_what_is_left_of_the_minute_and_too_many_calls_are_refused() {
+    let world = World::start(false).await;
+    let name = "34-connections-list";
+    let recorded = recorded_answer(name);
+    let mut left = Vec::new();
+    for _ in 0..200 {
+        let ours = world.replay(name, &[]).await;
+        assert_eq!(ours.status, 200);
+        let limit = "x-ratelimit-limit";
+        assert_eq!(ours.header(limit), recorded.header(limit));
+        let reset = ours.header("x-ratelimit-reset").unwrap();
+        assert_eq!(reset.len(), recorded.header("x-ratelimit-reset").unwrap().len());
+        left.push(ours.header("x-ratelimit-remaining").unwrap().parse::<u32>().unwrap());
+    }
+    assert_eq!(left, (0..200).rev().collect::<Vec<_>>());
+    let refused = world.replay(name, &[]).await;
+    assert_eq!((refused.status, refused.header("x-ratelimit-remaining")), (429, Some("0")));
+    assert_eq!(refused.json()["error"]["code"], "too_many_request");
+    let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(wait <= 60, "{wait}");
+    // What browsers call is not counted, and what is called with a session's token is counted apart.
+    assert_eq!(world.replay("55-callback-no-state", &[]).await.status, 400);
+    let other = world.replay("71-oauth-connect-malformed-token", &[]).await;
+    assert_eq!((other.status, other.header("x-ratelimit-remaining")), (401, Some("199")));
+    world.nango.take_calls_per_minute(100_000);
+    assert_eq!(world.replay(name, &[]).await.status, 200);
+}
+
+#[tokio::test]
 async fn webhooks_have_the_recorded_members_in_the_recorded_order() {
     use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
     use tokio::sync::mpsc;
@@ -305,6 +334,18 @@ async fn webhooks_have_the_recorded_members_in_the_recorded_order() {
 
     world.connect().await;
     check_webhook(&taken.recv().await.unwrap(), "w05-creation-success-after-session-expired");
+    let connection = world.nango.connection_ids().pop().unwrap();
+    world.nango.fail_refresh(&connection, true);
+    check_webhook(&taken.recv().await.unwrap(), "w50-refresh-failed-with-tags");
+    world.nango.fail_refresh(&connection, false);
+    check_webhook(&taken.recv().await.unwrap(), "w51-refresh-recovered-success-true");
+    // None was recorded. Nango's source has the members of a recovery, by another name.
+    world.nango.delete_in_dashboard(&connection);
+    let (headers, deleted) = taken.recv().await.unwrap();
+    let deleted = String::from_utf8(deleted.to_vec()).unwrap();
+    let as_refresh = deleted.replace(r#""operation":"deletion""#, r#""operation":"refresh""#);
+    assert_ne!(as_refresh, deleted);
+    check_webhook(&(headers, as_refresh.into()), "w51-refresh-recovered-success-true");
     let query = world.consent("deny").await;
     let callback = format!("{}/oauth/callback?{query}", world.nango.url());
     world.http.get(callback).send().await.unwrap();

@@ -69,6 +69,7 @@ async fn every_answer_is_documented_and_nothing_that_is_asked_breaks_the_service
         integrations: settings.map(|(name, value)| (name.to_owned(), value)).into(),
         is_kind: true,
         is_unlimited: true,
+        nango_calls_per_minute: Some(100_000),
         ..Choices::default()
     };
     let world = World::with(choices).await;
