@@ -6,7 +6,9 @@ use crate::{
     clock::Clock,
     config::{CallbackMode, Config, MtlsFiles},
     doctor,
-    domain::{budget::CallsPerMinute, delivery::Schedule, retention::Retention},
+    domain::{
+        budget::CallsPerMinute, delivery::Schedule, probing::ProbeInterval, retention::Retention,
+    },
     http::{self, AppState, Probed},
     hub::Hub,
     metrics::Metrics,
@@ -141,6 +143,7 @@ impl App {
             notifications,
             may_change_account,
             callbacks,
+            probe_interval,
             retention,
             schedule,
             sealer,
@@ -178,7 +181,12 @@ impl App {
         let probed = probed(&state, sampler.clone(), identity.clone(), stop);
         Ok(Self {
             callbacks: Arc::clone(&state.callbacks),
-            outbox: outbox(&state, notifier, (may_change_account, retention, schedule)),
+            outbox: outbox(
+                &state,
+                notifier,
+                (may_change_account, probe_interval),
+                (retention, schedule),
+            ),
             router: http::router(state),
             admin_router: http::admin_router(probed),
             sampler,
@@ -194,7 +202,8 @@ impl App {
 fn outbox(
     state: &AppState,
     notifier: Arc<Notifier>,
-    (may_change_account, retention, schedule): (bool, Retention, Schedule),
+    (may_change_account, probe_interval): (bool, ProbeInterval),
+    (retention, schedule): (Retention, Schedule),
 ) -> Outbox {
     Outbox {
         store: state.store.clone(),
@@ -204,6 +213,7 @@ fn outbox(
         clock: state.clock.clone(),
         mint: state.mint.clone(),
         may_change_account,
+        probe_interval,
         last_page: Arc::default(),
         retention,
         schedule,

@@ -7,8 +7,9 @@ mod secrets;
 mod settings;
 
 use crate::domain::{
-    budget::CallsPerMinute, delivery::Schedule, egress::Egress, provider::Catalogue,
-    retention::Retention, returning::AllowedOrigins, sealing::Sealer, signing::SigningSecret,
+    budget::CallsPerMinute, delivery::Schedule, egress::Egress, probing::ProbeInterval,
+    provider::Catalogue, retention::Retention, returning::AllowedOrigins, sealing::Sealer,
+    signing::SigningSecret,
 };
 use contract::keys::KeyRing;
 use secrecy::SecretString;
@@ -43,6 +44,8 @@ pub struct Config {
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
     pub callbacks: CallbackMode,
+    /// How old the last probe of an active connection may be.
+    pub probe_interval: ProbeInterval,
     pub retention: Retention,
     /// The waits between the tries of a delivery.
     pub schedule: Schedule,
@@ -245,6 +248,8 @@ mod tests {
             ("NANGO_CALLS_PER_MINUTE", "0"),
             ("NANGO_CALLS_PER_MINUTE", "100001"),
             ("NANGO_CALLS_PER_MINUTE", "many"),
+            ("CONNECTION_PROBE_HOURS", "0"),
+            ("CONNECTION_PROBE_HOURS", "8761"),
             ("EVENTS_RETENTION_DAYS", "2"),
             ("EVENTS_RETENTION_DAYS", "3651"),
             ("DELIVERIES_RETENTION_DAYS", "0"),

@@ -26,6 +26,8 @@ use url::Url;
 /// Nango answers in milliseconds when it is well.
 const NANGO_CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
+const PROBE_HOURS: &str = "a number of hours from 1 to 8760";
+
 impl Config {
     pub fn read(environment: &Environment, read_file: ReadFile<'_>) -> Result<Self, InvalidConfig> {
         let mut settings = Settings::new(environment, read_file);
@@ -44,6 +46,7 @@ impl Config {
         let may_change_account =
             settings.choose("ACCOUNT_CHANGE", &[("refuse", false), ("accept", true)]);
         let callbacks = read_callbacks(&mut settings, sealer.clone());
+        let probe_interval = settings.parse("CONNECTION_PROBE_HOURS", Some("24"), PROBE_HOURS);
         let retention = read_retention(&mut settings);
         let schedule = read_schedule(&mut settings);
         let read = || {
@@ -61,6 +64,7 @@ impl Config {
                 notifications: notifications?,
                 may_change_account: may_change_account?,
                 callbacks: callbacks?,
+                probe_interval: probe_interval?,
                 retention: retention?,
                 schedule: schedule?,
                 sealer,

@@ -55,7 +55,7 @@ impl Status {
     }
 
     /// What the client application can do next, if anything.
-    pub const fn next_action(self) -> Option<&'static str> {
+    const fn next_action(self) -> Option<&'static str> {
         match self {
             Self::Pending => Some("authorize"),
             Self::NeedsReauth | Self::Failed | Self::Expired => Some("reconnect"),
@@ -96,6 +96,8 @@ pub enum Reason {
     TokenRejected,
     /// The user authorised another account than before.
     AccountChanged,
+    /// The user authorized again, and nobody knows yet whether it was the same account.
+    AccountUnverified,
     /// It was deleted at the vault, and not by us.
     GoneAtVault,
     /// The client application asked for it.
@@ -124,6 +126,7 @@ impl Reason {
             Self::RefreshFailed => "refresh_failed",
             Self::TokenRejected => "token_rejected",
             Self::AccountChanged => "account_changed",
+            Self::AccountUnverified => "account_unverified",
             Self::GoneAtVault => "gone_at_vault",
             Self::Requested => "requested",
         }
@@ -191,6 +194,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// What the client application can do next, if anything. It cannot hasten that an account is verified.
+    pub fn next_action(&self) -> Option<&'static str> {
+        if self.is_unverified() { Some("wait") } else { self.status.next_action() }
+    }
+
     /// Which of the requested scopes the user did not grant; nothing, while nobody knows.
     pub fn missing_scopes(&self) -> Option<Vec<&str>> {
         self.profile.scopes.as_ref().map(|granted| granted.missing(&self.requested_scopes))

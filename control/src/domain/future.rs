@@ -25,6 +25,9 @@ pub const TICKET: TimeDelta = TimeDelta::seconds(5 * 60 + 10);
 /// The last look after a deletion (`domain/life`).
 pub const DELETION: TimeDelta = TimeDelta::minutes(70);
 
+/// A probe of a provider that does not say who the user is (`probing.rs`).
+pub const PROBE: TimeDelta = TimeDelta::hours(25);
+
 /// A batch of a redelivery whose destination takes nothing.
 pub const REDELIVERY: TimeDelta = TimeDelta::seconds(75);
 

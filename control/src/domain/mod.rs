@@ -31,6 +31,7 @@ pub mod numbered;
 pub mod offline;
 pub mod outcome;
 pub mod places;
+pub mod probing;
 pub mod profile;
 pub mod provider;
 pub mod query;

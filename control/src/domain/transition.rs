@@ -53,6 +53,8 @@ pub struct Transition {
     pub event: Option<EventType>,
     /// After which waits the vault must be emptied.
     pub empties_vault: &'static [Duration],
+    /// Whether the provider must be asked whose account it is.
+    pub probes: bool,
 }
 
 /// What becomes of the reason.
@@ -108,6 +110,7 @@ impl Transition {
             audit,
             event: None,
             empties_vault: &[],
+            probes: false,
         }
     }
 

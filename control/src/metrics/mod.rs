@@ -26,7 +26,8 @@ pub use labels::{CallName, CallOutcome, Drift, GivenUp, RequestLabels, WorkResul
 /// Why Nango was not asked.
 const WHYS: [&str; 3] = ["budget", "budget_unknown", "left_alone"];
 /// How a receipt ends.
-const RECEIPTS: [&str; 5] = ["confirmed", "ignored", "no_match", "unconfirmed", "nothing_new"];
+const RECEIPTS: [&str; 6] =
+    ["confirmed", "ignored", "no_match", "unconfirmed", "nothing_new", "check_queued"];
 /// The workers' kinds of work. Those after the first four, which ask the vault, count panics alone.
 const WORK: [&str; 6] = ["receipts", "attempts", "jobs", "sweep", "deliveries", "feed"];
 /// Kinds of work that may be overdue.

@@ -34,6 +34,13 @@ pub enum NangoError {
     Malformed(&'static str),
 }
 
+impl NangoError {
+    /// Whether this is the provider's 401, passed through by Nango's proxy: Nango's own refusals have a code.
+    pub fn is_rejected_token(&self) -> bool {
+        matches!(self, Self::Refused { status: 401, code } if code == "unknown")
+    }
+}
+
 /// Why Nango is not asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WhyBusy {

@@ -292,6 +292,11 @@ impl NangoClient {
         self.config.profile_key.is_some()
     }
 
+    /// How many calls Nango takes a minute.
+    pub fn calls_per_minute(&self) -> u32 {
+        self.config.calls_per_minute.count()
+    }
+
     /// Who the user is at the provider, or that it takes the token no more.
     ///
     /// The next path is tried where the provider has no answer for this token, and the last one's word

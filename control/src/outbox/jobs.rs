@@ -14,6 +14,7 @@ use crate::{
     store::{As, Change, ClaimedJob, JobKind, Settled, StoreError},
     trace,
 };
+use chrono::{DateTime, Utc};
 use contract::id::{IntegrationId, NangoConnectionId};
 use tracing::field::Empty;
 
@@ -37,7 +38,7 @@ impl Outbox {
             return Err(StoreError::Corrupt(format!("job {} without its connection", job.id)));
         };
         let (done, event) = match &job.kind {
-            JobKind::Check => match self.check(job, &connection).await {
+            JobKind::Check | JobKind::Probe => match self.ask_as_queued(job, &connection).await {
                 Ok(None) => (Ok(()), None),
                 Ok(Some(due_at)) => {
                     self.store.look_again(job, due_at).await?;
@@ -60,6 +61,18 @@ impl Outbox {
             Err(error) => self.do_again(job, &error).await?,
         }
         Ok(())
+    }
+
+    async fn ask_as_queued(
+        &self,
+        job: &ClaimedJob,
+        connection: &Connection,
+    ) -> Result<Option<DateTime<Utc>>, Unchecked> {
+        if job.kind == JobKind::Probe {
+            self.probe_as_asked(job, connection).await
+        } else {
+            self.check(job, connection).await
+        }
     }
 
     /// Deletes what is bound to the connection, and what the vault lists for it until it lists nothing.

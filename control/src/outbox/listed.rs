@@ -10,7 +10,7 @@ use crate::{
         profile::{Me, Profile},
         transition::Effect,
     },
-    nango::{Listed, NangoError},
+    nango::Listed,
     store::{As, Change, Settled, StoreError},
 };
 use contract::id::ConnectionId;
@@ -153,8 +153,7 @@ impl Outbox {
         match self.nango.profile(mapping, &row.integration, &row.id).await {
             Ok(Me::Is(profile)) => Some(Event::Probed { is_taken: true, profile }),
             Ok(Me::TokenRejected) => Some(rejected),
-            // Nango's own refusals have a code; this one is the provider's.
-            Err(NangoError::Refused { status: 401, code }) if code == "unknown" => Some(rejected),
+            Err(error) if error.is_rejected_token() => Some(rejected),
             Ok(Me::Unsaid) | Err(_) => None,
         }
     }

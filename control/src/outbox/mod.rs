@@ -11,6 +11,7 @@ mod deliveries;
 mod future;
 mod jobs;
 mod listed;
+mod probes;
 mod receipts;
 mod reseal;
 mod retention;
@@ -21,7 +22,10 @@ mod targets;
 use crate::{
     cause::chain,
     clock::Clock,
-    domain::{delivery::Schedule, provider::Catalogue, retention::Retention, sealing::Sealer},
+    domain::{
+        delivery::Schedule, probing::ProbeInterval, provider::Catalogue, retention::Retention,
+        sealing::Sealer,
+    },
     metrics::{Metrics, WorkResult},
     mint::Mint,
     nango::{NangoClient, NangoError},
@@ -58,6 +62,8 @@ pub struct Outbox {
     pub mint: Mint,
     /// Whether a reconnect may bring another upstream account.
     pub may_change_account: bool,
+    /// How old the last probe of an active connection may be.
+    pub probe_interval: ProbeInterval,
     pub last_page: Arc<LastPage>,
     pub retention: Retention,
     /// The waits between the tries of a delivery.

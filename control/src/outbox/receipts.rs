@@ -3,7 +3,7 @@
 use super::{Outbox, VAULT_LEASE, ask_again_at, listed::refresh};
 use crate::{
     cause::chain,
-    domain::connection::Status,
+    domain::connection::{Connection, Status},
     nango::{Listed, LookUp, NangoError},
     store::{
         As, Begin, ClaimedReceipt, Hint, LookFor, Postponed, ReceiptOutcome, Settled, StoreError,
@@ -31,6 +31,8 @@ const LOOK_AGAIN_AFTER: [TimeDelta; 4] = [
 enum Lead {
     /// Ask the vault about a connection of ours. `says_success`, if it may be one that a user waits for.
     Ask { tenant: TenantId, id: ConnectionId, says_success: bool },
+    /// Queue a check of a connection of ours, which also finds what the list does not show, and asks the provider.
+    Check { tenant: TenantId, id: ConnectionId },
     /// Ask the vault once about a name of its own that is not known here.
     AskOnce(NangoConnectionId),
     /// There is nothing to ask.
@@ -55,6 +57,11 @@ impl Outbox {
             }
             Lead::Ask { tenant, id, says_success } => {
                 self.look(receipt, (&tenant, id), says_success).await?;
+            }
+            Lead::Check { tenant, id } => {
+                let now = self.clock.now();
+                self.store.ask_check(As::Worker, &tenant, id, now).await?;
+                self.store.settle_receipt(receipt, ReceiptOutcome::CheckQueued, now).await?;
             }
             Lead::AskOnce(name) => match self.nango.look_up(LookUp::Nangos(&name)).await {
                 Ok(listed) if listed.is_empty() => {
@@ -121,32 +128,58 @@ impl Outbox {
         let Some(connection) = self.store.connection(As::Worker, tenant, *id).await? else {
             return Ok(Lead::Settle(ReceiptOutcome::NoMatch));
         };
-        let says_success =
-            hint.success && matches!(hint.operation, Operation::Creation | Operation::Override);
-        // While an attempt is open, a success of what is bound may be its renewal.
-        let is_known = connection.vault.as_ref() == Some(&hint.connection_id)
-            && connection.status == Status::Active
-            && connection.open_attempt.is_none();
-        Ok(if says_success && !is_known {
-            Lead::Ask { tenant: tenant.clone(), id: *id, says_success }
-        } else {
-            Lead::Settle(ReceiptOutcome::NothingNew)
+        let is_bound = connection.vault.as_ref() == Some(&hint.connection_id);
+        Ok(match (hint.operation.clone(), hint.success) {
+            // While an attempt is open, a success of what is bound may be its renewal.
+            (Operation::Creation | Operation::Override, true)
+                if !is_bound
+                    || connection.status != Status::Active
+                    || connection.open_attempt.is_some() =>
+            {
+                Lead::Ask { tenant: tenant.clone(), id: *id, says_success: true }
+            }
+            // Nobody here waited for this renewal: it may be of another account.
+            (Operation::Override, true) => Lead::Check { tenant: tenant.clone(), id: *id },
+            (Operation::Refresh, works) if is_bound && connection.is_news(works) => {
+                Lead::Ask { tenant: tenant.clone(), id: *id, says_success: false }
+            }
+            (Operation::Deletion, true) if is_bound && connection.is_authorized() => {
+                Lead::Check { tenant: tenant.clone(), id: *id }
+            }
+            (
+                Operation::Creation
+                | Operation::Override
+                | Operation::Refresh
+                | Operation::Deletion
+                | Operation::Unknown,
+                _,
+            ) => Lead::Settle(ReceiptOutcome::NothingNew),
         })
     }
 
-    /// What became of refreshing a token is worth a look where it is news; all else is seen elsewhere.
+    /// What became of a credential is worth a lookup where it is news; all else is seen elsewhere.
     async fn lead_of_vault_name(&self, hint: &AuthHint) -> Result<Lead, StoreError> {
         let known = self.store.connections_by_vault_name(&hint.connection_id).await?;
         let Some((tenant, id)) = known.into_iter().next() else {
             return Ok(Lead::Settle(ReceiptOutcome::NoMatch));
         };
         let connection = self.store.connection(As::Worker, &tenant, id).await?;
-        let is_news = hint.operation == Operation::Refresh
-            && connection.is_some_and(|connection| connection.is_news(hint.success));
-        Ok(if is_news {
-            Lead::Ask { tenant, id, says_success: false }
-        } else {
-            Lead::Settle(ReceiptOutcome::NothingNew)
+        let is_news = |of: &dyn Fn(&Connection) -> bool| connection.as_ref().is_some_and(of);
+        Ok(match (hint.operation.clone(), hint.success) {
+            (Operation::Refresh, works) if is_news(&|known| known.is_news(works)) => {
+                Lead::Ask { tenant, id, says_success: false }
+            }
+            (Operation::Deletion, true) if is_news(&Connection::is_authorized) => {
+                Lead::Check { tenant, id }
+            }
+            (
+                Operation::Refresh
+                | Operation::Deletion
+                | Operation::Creation
+                | Operation::Override
+                | Operation::Unknown,
+                _,
+            ) => Lead::Settle(ReceiptOutcome::NothingNew),
         })
     }
 

@@ -65,6 +65,7 @@ impl Outbox {
         if seen.is_whole {
             self.ask_for_missing(&sweep, &seen.names).await?;
         }
+        self.queue_probes().await?;
         let pages = sweep.page.saturating_add(1);
         let due_at = next_walk(sweep.began_at, pages);
         self.store.end_sweep(&sweep, seen.is_whole, due_at).await?;

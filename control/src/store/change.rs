@@ -6,7 +6,7 @@ use super::{
     audit::AuditLine,
     callbacks::CallbackAttempt,
     idempotency::{Claim, end_call},
-    jobs::{JobKind, end_job},
+    jobs::{JobKind, end_job, insert_probe},
     later,
     news::tell,
     receipts::end_receipt,
@@ -208,6 +208,9 @@ impl Store {
         for wait in transition.empties_vault {
             let due_at = later(change.at, *wait);
             self.write_job(tx, &after, JobKind::DeleteConnection, due_at).await?;
+        }
+        if transition.probes {
+            insert_probe(tx, &self.mint, (&after.tenant, after.id), change.at).await?;
         }
         wake(tx);
         Ok(after)

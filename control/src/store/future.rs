@@ -3,7 +3,7 @@
 use super::{As, Store, StoreError, wake};
 use crate::domain::{
     budget::HORIZON,
-    future::{ATTEMPT, CALL, DELETION, LEASED, PAST, REDELIVERY, TICKET, WAITING},
+    future::{ATTEMPT, CALL, DELETION, LEASED, PAST, PROBE, REDELIVERY, TICKET, WAITING},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -44,11 +44,11 @@ const MENDS: [Mend; 7] = [
     Mend {
         table: "jobs",
         query: "UPDATE jobs SET due_at = $1, created_at = least(created_at, $1) WHERE job_id IN (
-             SELECT job_id FROM jobs WHERE done_at IS NULL AND kind IN ('check', 'delete_extra', 'delete_connection')
+             SELECT job_id FROM jobs WHERE done_at IS NULL AND kind IN ('check', 'probe', 'delete_extra', 'delete_connection')
                  AND due_at > $1 + CASE WHEN lease IS NOT NULL THEN $3
-                     WHEN kind = 'delete_connection' THEN $5 ELSE $4 END
+                     WHEN kind = 'delete_connection' THEN $5 WHEN kind = 'probe' THEN $6 ELSE $4 END
              LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        bounds: &[LEASED, WAITING, DELETION],
+        bounds: &[LEASED, WAITING, DELETION, PROBE],
     },
     Mend {
         table: "redeliveries",

@@ -1,7 +1,7 @@
 //! Jobs: calls to the vault that must still happen.
 
 use super::{As, Postponed, Store, StoreError, later, read, tx::Tx, wake};
-use crate::domain::connection::Connection;
+use crate::{domain::connection::Connection, mint::Mint};
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, JobId, NangoConnectionId, TenantId};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 const DELETE_CONNECTION: &str = "delete_connection";
 const DELETE_EXTRA: &str = "delete_extra";
 const CHECK: &str = "check";
+const PROBE: &str = "probe";
 
 type Row = (Uuid, String, Uuid, String, Option<String>, i32, DateTime<Utc>);
 
@@ -22,6 +23,8 @@ pub enum JobKind {
     DeleteExtra(NangoConnectionId),
     /// Look at it now, and once more if something is in doubt.
     Check,
+    /// Ask the provider who the user is, until that is known and the token was accepted.
+    Probe,
 }
 
 /// A job that one worker may do until its lease runs out.
@@ -50,6 +53,7 @@ impl Store {
             JobKind::DeleteConnection => (DELETE_CONNECTION, None),
             JobKind::DeleteExtra(vault) => (DELETE_EXTRA, Some(String::from(vault))),
             JobKind::Check => (CHECK, None),
+            JobKind::Probe => (PROBE, None),
         };
         let written = sqlx::query(
             "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, nango_connection_id, created_at, due_at)
@@ -97,7 +101,7 @@ impl Store {
             "UPDATE jobs SET lease = $1, due_at = $3
              WHERE job_id = (
                  SELECT job_id FROM jobs
-                 WHERE done_at IS NULL AND due_at <= $2 AND kind IN ('delete_connection', 'delete_extra', 'check')
+                 WHERE done_at IS NULL AND due_at <= $2 AND kind IN ('delete_connection', 'delete_extra', 'check', 'probe')
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
              )
              RETURNING job_id, tenant_id, connection_id, kind, nango_connection_id, failures, created_at",
@@ -112,6 +116,7 @@ impl Store {
             let kind = match (kind.as_str(), vault) {
                 (DELETE_CONNECTION, None) => JobKind::DeleteConnection,
                 (CHECK, None) => JobKind::Check,
+                (PROBE, None) => JobKind::Probe,
                 (DELETE_EXTRA, Some(vault)) => {
                     JobKind::DeleteExtra(read("jobs.nango_connection_id", &vault)?)
                 }
@@ -168,6 +173,26 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Queues a probe. One that waits already is enough.
+pub(super) async fn insert_probe(
+    tx: &mut Tx,
+    mint: &Mint,
+    (tenant, id): (&TenantId, ConnectionId),
+    due_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, created_at, due_at)
+         VALUES ($1, $2, $3, 'probe', $4, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(mint.id(JobId::from_parts).as_uuid())
+    .bind(tenant.as_str())
+    .bind(id.as_uuid())
+    .bind(due_at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Ends a job; `false`, if its lease was lost.

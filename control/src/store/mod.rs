@@ -21,6 +21,7 @@ mod listing;
 mod looks;
 mod news;
 mod pooling;
+mod probes;
 mod readiness;
 mod receipts;
 mod redeliveries;

@@ -78,6 +78,8 @@ pub enum ReceiptOutcome {
     Unconfirmed,
     /// It was looked up, and says nothing that was not known.
     NothingNew,
+    /// A check of the connection was queued, which finds out.
+    CheckQueued,
 }
 
 impl ReceiptOutcome {
@@ -87,6 +89,7 @@ impl ReceiptOutcome {
             Self::NoMatch => "no_match",
             Self::Unconfirmed => "unconfirmed",
             Self::NothingNew => "nothing_new",
+            Self::CheckQueued => "check_queued",
         }
     }
 }

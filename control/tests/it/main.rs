@@ -10,6 +10,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod accounts;
 mod audit;
 mod budget;
 mod callback;
@@ -34,6 +35,7 @@ mod doctor_around;
 mod document;
 mod feed;
 mod future;
+mod hints;
 mod idempotency;
 mod kept;
 mod key_checks;

@@ -91,6 +91,7 @@ async fn write_as_service(app: &TestApp, number: i64) {
         audit: AuditAction::Updated,
         event: Some(EventType::Updated),
         empties_vault: &[],
+        probes: false,
     };
     let changed = app.store.change(As::Worker, change, |_| Effect::Changed(updated)).await;
     assert!(matches!(changed.unwrap(), Changed::Applied(_)));

@@ -151,6 +151,7 @@ pub fn service(
         clock: clock.clone(),
         mint,
         may_change_account: false,
+        probe_interval: "24".parse().unwrap(),
         last_page: Arc::default(),
         retention: Retention::of_days(30, 7).unwrap(),
         schedule: Schedule::default(),

@@ -342,7 +342,7 @@ impl TestApp {
         self.outbox.run_once().await.unwrap();
         for (what, query) in [
             ("receipts", "SELECT count(*) FROM receipts WHERE settled_at IS NULL"),
-            ("jobs", "SELECT count(*) FROM jobs WHERE done_at IS NULL"),
+            ("jobs", "SELECT count(*) FROM jobs WHERE done_at IS NULL AND kind <> 'probe'"),
             ("deliveries", "SELECT count(*) FROM deliveries WHERE status IN ('ready', 'blocked')"),
         ] {
             assert_eq!(self.count(query).await, 0, "unfinished {what}");

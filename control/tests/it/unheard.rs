@@ -144,7 +144,7 @@ async fn a_refresh_that_fails_for_an_hour_needs_the_user_and_one_that_works_agai
     app.nango.fail_refresh(&nango_id, false);
     sweep_for(&app, 3).await;
     assert_eq!(status(&app, &started).await, ("active".to_owned(), Value::Null));
-    assert_eq!(app.notified_types(), ["connection.activated"], "nobody need act");
+    assert_eq!(app.notified_types(), ["connection.activated", "connection.recovered"]);
     app.nango.fail_refresh(&nango_id, true);
     sweep_for(&app, 70).await;
     assert_eq!(status(&app, &started).await, ("needs_reauth".to_owned(), "refresh_failed".into()));
@@ -153,7 +153,12 @@ async fn a_refresh_that_fails_for_an_hour_needs_the_user_and_one_that_works_agai
     assert_eq!(status(&app, &started).await, ("active".to_owned(), Value::Null));
     assert_eq!(
         app.notified_types(),
-        ["connection.activated", "connection.needs_reauth", "connection.recovered"]
+        [
+            "connection.activated",
+            "connection.recovered",
+            "connection.needs_reauth",
+            "connection.recovered"
+        ]
     );
     app.finish().await;
 }

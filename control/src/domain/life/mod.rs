@@ -4,6 +4,7 @@
 //! changes nothing, a success that comes too late is undone at the vault, and nothing bad is believed that
 //! was seen once.
 
+mod account;
 #[cfg(test)]
 mod interleavings;
 #[cfg(test)]
@@ -121,42 +122,6 @@ impl Connection {
         }
     }
 
-    fn reauthorized(
-        &self,
-        vault: NangoConnectionId,
-        refresh: Refresh,
-        profile: Profile,
-        rules: Rules,
-    ) -> Effect {
-        let is_known = profile.account_id.is_some();
-        if !is_known && self.is_because(Reason::AccountChanged) {
-            // Only the right account mends it; the next look may say whose it is.
-            return Effect::Unchanged;
-        }
-        if self.is_of_another_account(&profile) && !rules.may_change_account {
-            // The vault has the other account's credential by now; ours is gone.
-            return Effect::Changed(Transition {
-                reason: NewReason::Now(Reason::AccountChanged),
-                attempt_ended: Some((AttemptEnd::Failed, Some(Reason::AccountChanged))),
-                event: Some(EventType::NeedsReauth),
-                ..Transition::to(NeedsReauth, AuditAction::AccountChanged)
-            });
-        }
-        Effect::Changed(Transition {
-            attempt_ended: Some((AttemptEnd::Done, None)),
-            confirmed: Some(vault),
-            // What was granted before is not what is granted now.
-            profile: Some(if is_known {
-                profile
-            } else {
-                Profile { scopes: profile.scopes, ..self.profile.clone() }
-            }),
-            audit: AuditAction::Reauthorized,
-            event: Some(EventType::Reauthorized),
-            ..in_use(refresh, rules.at)
-        })
-    }
-
     /// Whether it would be news that a refresh worked, or failed.
     pub fn is_news(&self, refresh_works: bool) -> bool {
         let is_failing = self.doubts.refresh_failing_since.is_some();
@@ -171,11 +136,6 @@ impl Connection {
         self.reason.as_deref() == Some(reason.as_str())
     }
 
-    fn is_of_another_account(&self, profile: &Profile) -> bool {
-        let known = self.profile.account_id.as_ref();
-        known.zip(profile.account_id.as_ref()).is_some_and(|(known, seen)| known != seen)
-    }
-
     /// The vault lists what is bound here.
     fn seen(&self, refresh: Refresh, rules: Rules) -> Effect {
         let doubts = Doubts { missing_since: None, ..self.doubts };
@@ -183,6 +143,7 @@ impl Connection {
             (Active, Refresh::Works) if self.is_because(Reason::RefreshFailing) => {
                 Effect::Changed(Transition {
                     doubts: Doubts { refresh_failing_since: None, ..doubts },
+                    event: Some(EventType::Recovered),
                     ..Transition::to(Active, AuditAction::RefreshWorks)
                 })
             }
@@ -223,6 +184,9 @@ impl Connection {
     }
 
     fn probed(&self, is_taken: bool, profile: Profile, rules: Rules) -> Effect {
+        if self.is_unverified() {
+            return self.verified(is_taken, profile, rules);
+        }
         let since = self.doubts.rejected_since;
         let is_anothers = self.is_of_another_account(&profile) && !rules.may_change_account;
         match (self.status, is_taken) {
@@ -329,6 +293,7 @@ fn activated(vault: NangoConnectionId, refresh: Refresh, profile: Profile, rules
     Effect::Changed(Transition {
         attempt_ended: Some((AttemptEnd::Done, None)),
         confirmed: Some(vault),
+        probes: profile.account_id.is_none(),
         profile: Some(profile),
         event: Some(EventType::Activated),
         ..in_use(refresh, rules.at)

@@ -174,7 +174,10 @@ fn a_refresh_that_fails_costs_the_connection_only_after_its_grace_and_not_with_m
     let lost = changed(active.apply(fails(Refresh::Fails), at(3600)));
     assert_eq!((lost.status, lost.event), (NeedsReauth, Some(EventType::NeedsReauth)));
     let back = changed(active.apply(fails(Refresh::Works), at(3600)));
-    assert_eq!((back.status, back.reason, back.event), (Active, NewReason::Cleared, None));
+    assert_eq!(
+        (back.status, back.reason, back.event),
+        (Active, NewReason::Cleared, Some(EventType::Recovered))
+    );
     assert_eq!(back.doubts, Doubts::NONE);
 }
 
@@ -233,7 +236,8 @@ fn another_account_is_refused_unless_the_operator_lets_it() {
     let mut refused = active.clone();
     refused.status = NeedsReauth;
     refused.reason = Some(Reason::AccountChanged.as_str().to_owned());
-    assert_eq!(refused.apply(listed(1, "bound", Refresh::Works), at(0)), Effect::Unchanged);
+    let unknown = changed(refused.apply(listed(1, "bound", Refresh::Works), at(0)));
+    assert_eq!((unknown.status, unknown.event), (NeedsReauth, None));
     assert_eq!(changed(refused.apply(of("1"), at(0))).status, Active);
     let same = changed(active.apply(of("1"), at(0)));
     assert_eq!((same.status, same.event), (Active, Some(EventType::Reauthorized)));
@@ -278,4 +282,50 @@ fn a_doubt_from_the_future_begins_now_and_is_not_in_doubt_for_ever() {
         assert_eq!(later.apply(event.clone(), at(1059)), Effect::Unchanged, "{event:?}");
         assert_eq!(changed(later.apply(event, at(1060))).status, expected);
     }
+}
+
+#[test]
+fn an_unknown_account_is_verified_by_the_providers_answer_and_by_nothing_else() {
+    let mut reconnected = connection(Active);
+    reconnected.profile = of_account("1");
+    reconnected.open_attempt = Some(attempt(1));
+    let entered = changed(reconnected.apply(listed(1, "bound", Refresh::Works), at(0)));
+    assert_eq!(
+        (entered.status, entered.reason, entered.event, entered.probes),
+        (NeedsReauth, NewReason::Now(Reason::AccountUnverified), None, true)
+    );
+    let unverified = reconnected.after(&entered, at(0).at);
+    assert_eq!(unverified.next_action(), Some("wait"));
+    let probed = |is_taken, profile| Event::Probed { is_taken, profile };
+    let is = |status, event| Became(status, Some(event));
+    for (event, expected) in [
+        (probed(true, of_account("1")), is(Active, EventType::Reauthorized)),
+        (probed(true, of_account("2")), is(NeedsReauth, EventType::NeedsReauth)),
+        (probed(true, Profile::default()), Nothing),
+        (probed(false, Profile::default()), Doubted),
+        (listed(1, "bound", Refresh::Works), Nothing),
+        (listed(9, "bound", Refresh::Works), Nothing),
+        (listed(9, "bound", Refresh::Fails), Nothing),
+        (Event::Missing, Doubted),
+    ] {
+        assert_eq!(seen(&unverified.apply(event.clone(), at(0))), expected, "{event:?}");
+    }
+    let accepts = Rules { may_change_account: true, ..at(0) };
+    let other = changed(unverified.apply(probed(true, of_account("2")), accepts));
+    assert_eq!((other.status, other.profile), (Active, Some(of_account("2"))));
+    let rejected_since = Some(at(0).at);
+    let rejected = Connection { doubts: Doubts { rejected_since, ..Doubts::NONE }, ..unverified };
+    let lost = changed(rejected.apply(probed(false, Profile::default()), at(60)));
+    assert_eq!(lost.reason, NewReason::Now(Reason::TokenRejected));
+}
+
+#[test]
+fn where_any_account_is_welcome_an_unknown_one_is_active_and_not_named() {
+    let mut reconnected = connection(Active);
+    reconnected.profile = of_account("1");
+    reconnected.open_attempt = Some(attempt(1));
+    let accepts = Rules { may_change_account: true, ..at(0) };
+    let accepted = changed(reconnected.apply(listed(1, "bound", Refresh::Works), accepts));
+    assert_eq!((accepted.status, accepted.probes), (Active, true));
+    assert_eq!(accepted.profile, Some(Profile::default()));
 }
