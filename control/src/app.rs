@@ -4,7 +4,7 @@ use crate::{
     budget::Budget,
     cause::chain,
     clock::Clock,
-    config::{CallbackMode, Config, MtlsFiles},
+    config::{CallbackMode, Config, MtlsFiles, NangoConfig},
     doctor,
     domain::{
         budget::CallsPerMinute, delivery::Schedule, probing::ProbeInterval, retention::Retention,
@@ -154,14 +154,10 @@ impl App {
         let metrics = Metrics::new(clock.clone());
         let store = Store::new(database.0, mint.clone()).measured(metrics.clone());
         let limit = nango.calls_per_minute;
-        let budget = Arc::new(Budget::new(store.clone(), limit, clock.clone(), mint.clone()));
-        let parts = (clock.clone(), mint.clone());
-        let nango = NangoClient::new(nango, Some(budget), parts, metrics.clone());
-        let nango = Arc::new(nango.map_err(AppError::Nango)?);
+        let nango = nango_client(nango, &store, (clock.clone(), mint.clone()), metrics.clone())?;
         let identity = mtls.map(tls::Watched::open).transpose()?.map(Arc::new);
         let egress = Arc::new(notifications.egress.clone());
         let notifier = Arc::new(Notifier::new(notifications, identity.clone()));
-        let hub = Hub::new(stop.clone());
         let state = AppState {
             store: store.clone(),
             nango,
@@ -170,7 +166,7 @@ impl App {
             assertion_keys: Arc::new(assertion_keys),
             clock: clock.clone(),
             mint: mint.clone(),
-            hub: hub.clone(),
+            hub: Hub::new(stop.clone()),
             sealer,
             egress,
             callers: identity.clone().map(tls::Callers::new).map(Arc::new),
@@ -178,19 +174,15 @@ impl App {
             metrics,
         };
         let sampler = sampler(&state, limit, identity.clone());
+        let rules = (may_change_account, probe_interval, retention, schedule);
         let probed = probed(&state, sampler.clone(), identity.clone(), stop);
         Ok(Self {
             callbacks: Arc::clone(&state.callbacks),
-            outbox: outbox(
-                &state,
-                notifier,
-                (may_change_account, probe_interval),
-                (retention, schedule),
-            ),
+            hub: state.hub.clone(),
+            outbox: outbox(&state, notifier, rules),
             router: http::router(state),
             admin_router: http::admin_router(probed),
             sampler,
-            hub,
             clock,
             store,
             identity,
@@ -199,11 +191,26 @@ impl App {
     }
 }
 
+fn nango_client(
+    nango: NangoConfig,
+    store: &Store,
+    (clock, mint): (Clock, Mint),
+    metrics: Metrics,
+) -> Result<Arc<NangoClient>, AppError> {
+    let budget = Budget::new(store.clone(), nango.calls_per_minute, clock.clone(), mint.clone());
+    let client = NangoClient::new(nango, Some(Arc::new(budget)), (clock, mint), metrics);
+    client.map(Arc::new).map_err(AppError::Nango)
+}
+
 fn outbox(
     state: &AppState,
     notifier: Arc<Notifier>,
-    (may_change_account, probe_interval): (bool, ProbeInterval),
-    (retention, schedule): (Retention, Schedule),
+    (may_change_account, probe_interval, retention, schedule): (
+        bool,
+        ProbeInterval,
+        Retention,
+        Schedule,
+    ),
 ) -> Outbox {
     Outbox {
         store: state.store.clone(),

@@ -31,10 +31,10 @@ impl Outbox {
         let probed = match self.nango.profile(mapping, &connection.integration, vault).await {
             Ok(Me::Is(profile)) => Some((true, profile)),
             Ok(Me::TokenRejected) => Some((false, Profile::default())),
-            Ok(Me::Unsaid) => None,
             Err(error) if error.is_rejected_token() => Some((false, Profile::default())),
             // The provider said something else to this token. It may be asked again later.
-            Err(NangoError::Refused { status: 400..=499, .. } | NangoError::Malformed(_)) => None,
+            Ok(Me::Unsaid)
+            | Err(NangoError::Refused { status: 400..=499, .. } | NangoError::Malformed(_)) => None,
             Err(error) => return Err(error.into()),
         };
         if let Some((is_taken, profile)) = probed {

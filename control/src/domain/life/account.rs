@@ -72,7 +72,7 @@ impl Connection {
     /// The provider was asked whose credential it is, while that was not known.
     pub(super) fn verified(&self, is_taken: bool, profile: Profile, rules: Rules) -> Effect {
         // A reconnect that was started meanwhile has an end of its own.
-        let ended = |end| if self.open_attempt.is_none() { Some(end) } else { None };
+        let ended = |end| self.open_attempt.is_none().then_some(end);
         let rejected_since = self.doubts.rejected_since;
         if !is_taken {
             return if lasted(rejected_since, REJECTED_FOR, rules.at) {
