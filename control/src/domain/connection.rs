@@ -194,11 +194,6 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// What the client application can do next, if anything. It cannot hasten that an account is verified.
-    pub fn next_action(&self) -> Option<&'static str> {
-        if self.is_unverified() { Some("wait") } else { self.status.next_action() }
-    }
-
     /// Which of the requested scopes the user did not grant; nothing, while nobody knows.
     pub fn missing_scopes(&self) -> Option<Vec<&str>> {
         self.profile.scopes.as_ref().map(|granted| granted.missing(&self.requested_scopes))
@@ -214,7 +209,7 @@ impl Connection {
     /// What the client application can do next, if anything.
     pub fn next_action(&self) -> Option<&'static str> {
         let is_awaiting = self.reason.as_deref() == Some(Reason::AwaitingApproval.as_str());
-        if is_awaiting && self.status == Status::Pending {
+        if (is_awaiting && self.status == Status::Pending) || self.is_unverified() {
             return Some("wait");
         }
         self.status.next_action()

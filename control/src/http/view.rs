@@ -84,7 +84,6 @@ impl From<Connection> for View {
         let own = |scopes: &[&str]| scopes.iter().map(|&scope| scope.to_owned()).collect();
         let authorized_scopes = connection.authorized_scopes().map(<[String]>::to_vec);
         let missing_scopes = connection.missing_scopes().map(|scopes| own(&scopes));
-        let next_action = connection.next_action();
         let last_authorization = connection
             .last_authorization
             .map(|LastAuthorization { outcome, reason, at }| Authorization { outcome, reason, at });

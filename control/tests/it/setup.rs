@@ -122,12 +122,7 @@ pub fn service(
     let (egress, sealer) = (notifications.egress.clone(), notifications.sealer.clone());
     let ways = (Resolver::system(), setup.limits);
     let notifier = Arc::new(Notifier::with(notifications, None, ways));
-    let mut catalogue = Catalogue::default();
-    catalogue.add("GITHUB", "github-dev").unwrap();
-    catalogue.add("SLACK", "not-at-nango").unwrap();
-    catalogue.describe(described());
-    catalogue.describe(Descriptions::read(setup.providers.as_bytes()).unwrap());
-    let catalogue = Arc::new(catalogue);
+    let catalogue = Arc::new(catalogue(setup));
     let state = AppState {
         store: store.clone(),
         nango: Arc::clone(&client),
@@ -160,6 +155,15 @@ pub fn service(
         metrics,
     };
     (state, outbox)
+}
+
+fn catalogue(setup: &Setup) -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    catalogue.add("GITHUB", "github-dev").unwrap();
+    catalogue.add("SLACK", "not-at-nango").unwrap();
+    catalogue.describe(described());
+    catalogue.describe(Descriptions::read(setup.providers.as_bytes()).unwrap());
+    catalogue
 }
 
 fn described() -> Descriptions {
