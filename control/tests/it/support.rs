@@ -96,8 +96,7 @@ impl TestApp {
     /// An app by that clock: its own, where other processes share its database.
     pub async fn start_at(pool: PgPool, setup: Setup, clock: Clock) -> Self {
         let nango = StandIn::start(nango(&setup), 0).await.unwrap();
-        // Its minutes are real ones, and a test's are not.
-        nango.take_calls_per_minute(100_000);
+        nango.take_calls_per_minute(100_000); // Its minutes are real ones, a test's are not.
         let receiver = Arc::<Mutex<Receiver>>::default();
         let destination = listen(Arc::clone(&receiver)).await;
         let store = Store::with_pool(pool.clone(), Mint::new(clock.clone()));
