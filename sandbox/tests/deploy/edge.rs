@@ -25,9 +25,9 @@ pub(crate) const KEYS: &str = "0123456789abcdef0123456789abcdef";
 /// What a mesh makes of a listener: fields of its manager, and filters before the router.
 #[derive(Debug, Clone)]
 pub(crate) struct Listener {
-    name: &'static str,
-    manager: Value,
-    filters: Vec<Value>,
+    pub(crate) name: &'static str,
+    pub(crate) manager: Value,
+    pub(crate) filters: Vec<Value>,
 }
 
 /// A running Envoy with listeners of somebody else's making.
@@ -159,7 +159,7 @@ impl Listener {
 }
 
 /// What an agent makes of the address of an image: a file.
-fn local_code() -> Value {
+pub(crate) fn local_code() -> Value {
     json!({"local": {"filename": "/etc/envoy/filter/connections_filter.wasm"}})
 }
 
@@ -311,19 +311,23 @@ async fn envoy_gateways_listeners_verify_hold_and_grant() {
     world.envoy.stop().await.unwrap();
 }
 
-/// The access log of a mesh is the edge's own.
-#[test]
-fn istios_access_log_has_the_fields_of_the_edges() {
+/// The access log of a mesh is the edge's own, but for the listener's name: its filter chains have none.
+#[tokio::test]
+async fn the_access_log_of_a_mesh_has_the_fields_of_the_edges() {
     let text =
         fs::read_to_string(sandbox::workspace::envoy_folder().join("istio/mesh-config.yaml"))
             .unwrap();
     let mesh: Value = serde_saphyr::from_str(&text).unwrap();
+    let gateway = rendered("gateway").await;
+    let proxy = gateway.iter().find(|it| kind(it) == "EnvoyProxy").unwrap();
     let mut edge = configuration::read_configuration().unwrap();
     let listener = configuration::listener(&mut edge, "clients").unwrap();
-    let fields = &configuration::manager(listener).unwrap()["access_log"][0]["typed_config"]["log_format"]
-        ["json_format"];
-    assert_eq!(
-        &mesh["meshConfig"]["extensionProviders"][0]["envoyFileAccessLog"]["logFormat"]["labels"],
-        fields
-    );
+    let mut fields = configuration::manager(listener).unwrap()["access_log"][0]["typed_config"]["log_format"]
+        ["json_format"]
+        .clone();
+    fields["listener"] = json!("%DOWNSTREAM_LOCAL_PORT%");
+    let istios =
+        &mesh["meshConfig"]["extensionProviders"][0]["envoyFileAccessLog"]["logFormat"]["labels"];
+    assert_eq!(istios, &fields);
+    assert_eq!(proxy["spec"]["telemetry"]["accessLog"]["settings"][0]["format"]["json"], fields);
 }
