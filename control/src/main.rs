@@ -4,16 +4,20 @@ use clap::{Parser, Subcommand};
 use contract::id::TenantId;
 use control::{
     app, audit,
+    budget::Budget,
     cause::chain,
     clock::Clock,
     config::{self, Config, Environment},
     doctor, http,
+    metrics::Metrics,
     mint::Mint,
-    startup,
+    missing,
+    nango::NangoClient,
+    orphans, startup,
     store::Store,
     telemetry,
 };
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +47,16 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Show connections that are missing at Nango and are not deleted here, because they are too many; and decide.
+    Missing {
+        #[command(subcommand)]
+        command: Option<MissingCommand>,
+    },
+    /// List credentials at Nango with our tags that no connection here has; it changes nothing.
+    Orphans {
+        #[command(subcommand)]
+        command: Option<OrphansCommand>,
+    },
     /// Print the `OpenAPI` document of what the edge lets through.
     Openapi,
 }
@@ -54,6 +68,24 @@ enum AuditCommand {
     Verify {
         #[arg(long)]
         tenant: TenantId,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum MissingCommand {
+    /// They were deleted at Nango: delete as many here, too.
+    Confirm,
+    /// They were not: keep them, and look again.
+    Dismiss,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum OrphansCommand {
+    /// Delete them at Nango; without `--count` it only lists them.
+    Remove {
+        /// How many there are, as the list said. If there are more or fewer by now, none is deleted.
+        #[arg(long)]
+        count: Option<usize>,
     },
 }
 
@@ -73,6 +105,8 @@ async fn main() -> ExitCode {
         Command::Audit { command: AuditCommand::Verify { tenant } } => {
             verify(&environment, &tenant).await
         }
+        Command::Missing { command } => decide(&environment, command).await,
+        Command::Orphans { command } => Box::pin(tidy_up(&environment, command)).await,
         Command::Openapi => return describe(),
         Command::Doctor { json } => return Box::pin(diagnose(&environment, json)).await,
     };
@@ -131,6 +165,51 @@ async fn verify(environment: &Environment, tenant: &TenantId) -> Result<(), Box<
     let store = Store::new(database.0, Mint::new(Clock::system()));
     let (lines, hash) = audit::verify_trail(&store, tenant).await?;
     println!("the trail of {tenant} holds: {lines} lines, the last hash is {hash}");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the operator reads the answer")]
+async fn decide(
+    environment: &Environment,
+    command: Option<MissingCommand>,
+) -> Result<(), Box<dyn Error>> {
+    let (_, database) = config::read_for_migration(environment)?;
+    let clock = Clock::database();
+    let store = Store::new(database.0, Mint::new(clock.clone()));
+    store.compare_clocks().await?;
+    let told = match command {
+        None => missing::show(&store).await?,
+        Some(MissingCommand::Confirm) => missing::confirm(&store, &clock).await?,
+        Some(MissingCommand::Dismiss) => missing::dismiss(&store, &clock).await?,
+    };
+    print!("{told}");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the operator reads the answer")]
+async fn tidy_up(
+    environment: &Environment,
+    command: Option<OrphansCommand>,
+) -> Result<(), Box<dyn Error>> {
+    let config = Config::read(environment, &|path| std::fs::read(path))?;
+    let clock = Clock::database();
+    let mint = Mint::new(clock.clone());
+    let store = Store::new(config.database.0, mint.clone());
+    store.compare_clocks().await?;
+    let limit = config.nango.calls_per_minute;
+    let budget = Budget::new(store.clone(), limit, clock.clone(), mint.clone());
+    let parts = (clock.clone(), mint);
+    let budget = Some(Arc::new(budget));
+    let nango = NangoClient::new(config.nango, budget, parts, Metrics::default())?;
+    match command {
+        None | Some(OrphansCommand::Remove { count: None }) => {
+            print!("{}", orphans::describe(&orphans::find(&store, &nango).await?));
+        }
+        Some(OrphansCommand::Remove { count: Some(count) }) => {
+            let removed = orphans::remove(&store, &nango, &clock, count).await?;
+            println!("{removed} credentials were deleted at Nango");
+        }
+    }
     Ok(())
 }
 

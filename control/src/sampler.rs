@@ -96,6 +96,7 @@ impl Sampler {
         self.metrics.sweep_age(age(swept_at, at));
         self.metrics.sealer_lag(wait(vitals.unsealed_since).unwrap_or_default());
         self.metrics.destinations(&vitals.destinations);
+        self.metrics.missing_at_nango(vitals.deletions_held, vitals.orphans);
         for (class, bucket) in vitals.buckets {
             let share = Share::of(class, self.calls_per_minute);
             self.metrics.budget(class, bucket.calls(share, at), share.capacity());

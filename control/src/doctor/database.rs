@@ -1,6 +1,6 @@
 //! What the database is asked: nothing that a call needs is taken on trust.
 
-use super::{finding::Finding, local, sealed};
+use super::{finding::Finding, local, missing, sealed};
 use crate::{
     cause::chain,
     clock::Clock,
@@ -68,6 +68,8 @@ async fn look(
     }
     findings.extend(store.clock_skew(clock).await.ok().map(local::database_clock));
     findings.extend(keys(store, data_keys).await);
+    findings.extend(store.deletions_held().await.ok().map(missing::held));
+    findings.extend(store.orphans().await.ok().map(|orphans| missing::orphans(&orphans)));
     findings
 }
 

@@ -7,6 +7,7 @@ mod edge;
 mod finding;
 mod keys;
 mod local;
+mod missing;
 mod proxies;
 mod sealed;
 mod vault;

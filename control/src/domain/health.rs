@@ -92,6 +92,8 @@ pub struct Checks {
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    deletions: Option<Check>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<Check>,
 }
 
@@ -149,8 +151,7 @@ impl Health {
             }
         };
         let database = Some(database);
-        let checks =
-            Checks { database, migrations, backlog, nango, certificate: None, clock: None };
+        let checks = Checks { database, migrations, backlog, nango, ..Checks::default() };
         Self { status: checks.worst(), checks }
     }
 
@@ -192,11 +193,30 @@ impl Health {
     }
 }
 
+impl Health {
+    /// Adds whether deletions at Nango are believed. They are shared by all instances, so that none is taken out.
+    #[must_use]
+    pub fn with_deletions(mut self, held: Option<(i64, i64)>) -> Self {
+        self.checks.deletions = Some(match held {
+            Some((missing, live)) => Check::told(
+                Status::Degraded,
+                &format!(
+                    "{missing} of {live} connections are missing at Nango, and none is deleted: run `control missing`"
+                ),
+            ),
+            None => Check::new(Status::Ok),
+        });
+        Self { status: self.status.max(self.checks.worst()), ..self }
+    }
+}
+
 impl Checks {
     fn worst(&self) -> Status {
-        let Self { database, migrations, backlog, nango, certificate, clock } = self;
-        let checks =
-            [database, migrations, nango, clock].into_iter().flatten().map(|check| check.status);
+        let Self { database, migrations, backlog, nango, certificate, clock, deletions } = self;
+        let checks = [database, migrations, nango, clock, deletions]
+            .into_iter()
+            .flatten()
+            .map(|check| check.status);
         let others = [
             backlog.as_ref().map(|ages| ages.status),
             certificate.as_ref().map(|certificate| certificate.status),
@@ -285,6 +305,16 @@ mod tests {
         check(well, Vault::Answers, Status::Ok);
         check(well, Vault::RefusesKey, Status::Degraded);
         check(well, Vault::Silent { calls: 1 }, Status::Degraded);
+    }
+
+    #[test]
+    fn deletions_that_are_held_are_said_and_take_nobody_out() {
+        let at = DateTime::from_timestamp(1_795_340_000, 0).unwrap();
+        let judge = |held| {
+            let health = Health::of(Database::Ready(Backlog::default()), Vault::Answers, at);
+            health.with_deletions(held).status
+        };
+        assert_eq!([judge(None), judge(Some((24, 24)))], [Status::Ok, Status::Degraded]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod idempotency;
 mod life;
 pub mod listing;
 pub mod look;
+pub mod missing;
 pub mod notification;
 pub mod numbered;
 pub mod offline;

@@ -64,15 +64,23 @@ pub(super) async fn readyz(State(probed): State<Probed>) -> (StatusCode, Json<He
     } else {
         let at = probed.clock.now();
         let database = probed.sampler.readiness.look(at).await;
-        let skew = match database {
-            Database::Ready(_) => probed.store.clock_skew(&probed.clock).await.ok(),
-            Database::Unavailable | Database::NotMigrated | Database::ReadOnly { .. } => None,
+        let (skew, held) = match database {
+            Database::Ready(_) => {
+                let skew = probed.store.clock_skew(&probed.clock).await.ok();
+                (skew, probed.store.deletions_held().await.ok().flatten())
+            }
+            Database::Unavailable | Database::NotMigrated | Database::ReadOnly { .. } => {
+                (None, None)
+            }
         };
         let mut health = Health::of(database, probed.nango.last_call(), at);
         if probed.clock.standing() == Some(Standing::Doubted) {
             health = health.with_doubted_clock();
         } else if let Some(skew) = skew {
             health = health.with_clock(skew);
+        }
+        if matches!(database, Database::Ready(_)) {
+            health = health.with_deletions(held.map(|held| (held.missing, held.live)));
         }
         match &probed.identity {
             Some(identity) => health.with_certificate(&identity.state(), at),

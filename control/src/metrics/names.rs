@@ -54,6 +54,8 @@ pub(super) struct Recorded {
     pub(super) sweep_rows: Counter,
     pub(super) sweep_drift: Family<Kind, Counter>,
     pub(super) sweep_age: Seconds,
+    pub(super) deletions_held: Gauge,
+    pub(super) orphaned_credentials: Gauge,
     pub(super) sealer_lag: Seconds,
     pub(super) clock_skew: Seconds,
     pub(super) certificate_not_after: Family<Which, Gauge>,
@@ -130,6 +132,14 @@ impl Recorded {
             sweep_rows: names.make("connections_sweep_rows", "Rows of the vault's list that were looked at"),
             sweep_drift: names.make("connections_sweep_drift", "Rows that were found otherwise than believed: changed, or missing"),
             sweep_age: names.make("connections_sweep_age_seconds", "Since when the last whole walk through the vault's list began"),
+            deletions_held: names.make(
+                "connections_deletions_held",
+                "Connections that are missing at Nango and are not deleted until an operator decides; 0 while nothing is held",
+            ),
+            orphaned_credentials: names.make(
+                "connections_orphaned_credentials",
+                "Credentials at Nango with our tags that no connection here has, as the last whole walk found them",
+            ),
             sealer_lag: names.make("connections_sealer_lag_seconds", "How old the oldest event without a place in the feed is"),
             clock_skew: names.make("connections_clock_skew_seconds", "How far our clock is ahead of the database's; below zero, behind"),
             certificate_not_after: names.make("connections_certificate_not_after_timestamp_seconds", "When the first certificate that is in use ends"),

@@ -48,6 +48,12 @@ impl Metrics {
         self.0.recorded.sweep_age.set(age.as_secs_f64());
     }
 
+    /// Connections that Nango has not and that are kept, and credentials at Nango that have no connection.
+    pub fn missing_at_nango(&self, deletions_held: i64, orphans: i64) {
+        self.0.recorded.deletions_held.set(deletions_held);
+        self.0.recorded.orphaned_credentials.set(orphans);
+    }
+
     pub fn sealer_lag(&self, lag: Duration) {
         self.0.recorded.sealer_lag.set(lag.as_secs_f64());
     }

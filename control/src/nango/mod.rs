@@ -102,6 +102,14 @@ pub struct Page {
     pub is_last: bool,
 }
 
+/// How a deletion at the vault ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    Deleted,
+    /// It was deleted before, or it is somewhere else.
+    NotThere,
+}
+
 /// By which of its names a connection is looked up.
 #[derive(Debug, Clone, Copy)]
 pub enum LookUp<'a> {
@@ -266,22 +274,22 @@ impl NangoClient {
         Ok(found.awaits_installation())
     }
 
-    /// Deletes a connection at the vault; one that is already gone is deleted.
+    /// Deletes a connection at the vault, or is told that it is not there.
     pub async fn delete(
         &self,
         integration: &IntegrationId,
         id: &NangoConnectionId,
-    ) -> Result<(), NangoError> {
+    ) -> Result<Deletion, NangoError> {
         let url = self.url(&["connections", id.as_str()]);
         let query = [("provider_config_key", integration.as_str())];
         let request = self.http.delete(url).query(&query);
         let deadline = self.gate.deadline(OPERATION_TIMEOUT);
         match self.ask_as_us::<wire::Deleted>(DELETE, deadline, request).await {
-            Ok(_deleted) => Ok(()),
+            Ok(_deleted) => Ok(Deletion::Deleted),
             Err(NangoError::Refused { status: 400 | 404, code })
                 if matches!(code.as_str(), "unknown_connection" | "not_found") =>
             {
-                Ok(())
+                Ok(Deletion::NotThere)
             }
             Err(error) => Err(error),
         }

@@ -63,6 +63,12 @@ impl Outbox {
             }
             Next::GiveUp => {
                 let was_called_back = attempt.waiting.called_back_at.is_some();
+                let waits = if was_called_back { self.waits_for_decision().await? } else { None };
+                if let Some(due_at) = waits {
+                    // Its success may be among those that are out of sight.
+                    let why = Postponed::NotListed;
+                    return self.store.postpone_attempt(attempt, why, due_at).await;
+                }
                 self.end(attempt, Event::DeadlinePassed { attempt: attempt.id, was_called_back })
                     .await
             }

@@ -80,7 +80,9 @@ impl Outbox {
                 Some(row) => self.probe(connection, row).await,
                 // What a list does not show may be there; only its own "not found" says that it is not.
                 None if self.nango.has(&connection.integration, bound).await? => None,
-                None => Some(Event::Missing),
+                None if self.is_absence_believed().await? => Some(Event::Missing),
+                // Too many are missing for each to have been deleted. The walk sees when they are there again.
+                None => return Ok((!listed.is_empty(), None)),
             };
             if let Some(event) = event {
                 self.apply(connection, event, None).await?;

@@ -10,7 +10,7 @@ use crate::{
         event::{Event, Rules},
         transition::Effect,
     },
-    nango::{LookUp, NangoError},
+    nango::{Deletion, LookUp, NangoError},
     store::{As, Change, ClaimedJob, JobKind, Settled, StoreError},
     trace,
 };
@@ -39,7 +39,7 @@ impl Outbox {
         };
         let (done, event) = match &job.kind {
             JobKind::Check | JobKind::Probe => match self.ask_as_queued(job, &connection).await {
-                Ok(None) => (Ok(()), None),
+                Ok(None) => (Ok(Deletion::Deleted), None),
                 Ok(Some(due_at)) => {
                     self.store.look_again(job, due_at).await?;
                     return Ok(());
@@ -57,7 +57,7 @@ impl Outbox {
             }
         };
         match done {
-            Ok(()) => self.end_job(job, event).await?,
+            Ok(deletion) => self.end_or_wait(job, deletion, event).await?,
             Err(error) => self.do_again(job, &error).await?,
         }
         Ok(())
@@ -75,25 +75,44 @@ impl Outbox {
         }
     }
 
+    /// What Nango has not is deleted; but not while it may be out of sight.
+    async fn end_or_wait(
+        &self,
+        job: &ClaimedJob,
+        deletion: Deletion,
+        event: Option<Event>,
+    ) -> Result<(), StoreError> {
+        let waits = match deletion {
+            Deletion::Deleted => None,
+            Deletion::NotThere => self.waits_for_decision().await?,
+        };
+        match waits {
+            Some(due_at) => self.store.look_again(job, due_at).await,
+            None => self.end_job(job, event).await,
+        }
+    }
+
     /// Deletes what is bound to the connection, and what the vault lists for it until it lists nothing.
     async fn empty_vault(
         &self,
         job: &ClaimedJob,
         integration: &IntegrationId,
         bound: Option<&NangoConnectionId>,
-    ) -> Result<(), NangoError> {
+    ) -> Result<Deletion, NangoError> {
         let nango = self.nango.prepay(CallClass::Upkeep).await?;
-        if let Some(bound) = bound {
-            nango.delete(integration, bound).await?;
-        }
+        let mut deletion = match bound {
+            Some(bound) => nango.delete(integration, bound).await?,
+            None => Deletion::NotThere,
+        };
         for _ in 0..ROUNDS_MAX {
             let listed = nango.look_up(LookUp::Ours(job.connection)).await?;
             let mut ours = listed.iter().filter(|row| row.tenant == job.tenant).peekable();
             if ours.peek().is_none() {
-                return Ok(());
+                return Ok(deletion);
             }
             for row in ours {
                 nango.delete(&row.integration, &row.id).await?;
+                deletion = Deletion::Deleted;
             }
         }
         Err(NangoError::Malformed("a connection that is listed though it was deleted"))

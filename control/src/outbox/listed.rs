@@ -21,6 +21,15 @@ pub(super) const fn refresh(row: &Listed) -> Refresh {
     if row.has_errors { Refresh::Fails } else { Refresh::Works }
 }
 
+/// What became of many rows.
+#[derive(Debug, Default)]
+pub(super) struct Applied<'a> {
+    /// How many said something new.
+    pub(super) news: usize,
+    /// Those that no connection here has.
+    pub(super) orphans: Vec<&'a Listed>,
+}
+
 impl Outbox {
     /// Applies one row; `false`, if there is no such connection of ours, or its installation is not approved.
     pub(super) async fn apply_listed(
@@ -62,21 +71,24 @@ impl Outbox {
         }))
     }
 
-    /// Applies those of many rows that say something new, and says how many did; nearly all say nothing, and
-    /// cost nothing more.
-    pub(super) async fn apply_rows(
+    /// Applies those of many rows that say something new; nearly all say nothing, and cost nothing more.
+    pub(super) async fn apply_rows<'a>(
         &self,
-        rows: &[Listed],
+        rows: &'a [Listed],
         refresh: impl Fn(&Listed) -> Refresh,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Applied<'a>, StoreError> {
         let ids: Vec<ConnectionId> = rows.iter().map(|row| row.connection).collect();
         let known = self.store.connections(&ids).await?;
         let known: HashMap<ConnectionId, &Connection> =
             known.iter().map(|connection| (connection.id, connection)).collect();
         let rules = Rules { at: self.clock.now(), may_change_account: self.may_change_account };
-        let mut news = 0_usize;
+        let mut applied = Applied::default();
         for row in rows {
-            let Some(known) = known.get(&row.connection) else { continue };
+            let known = known.get(&row.connection).filter(|known| known.tenant == row.tenant);
+            let Some(known) = known else {
+                applied.orphans.push(row);
+                continue;
+            };
             let refresh = refresh(row);
             let event = Event::Listed {
                 attempt: row.attempt,
@@ -84,12 +96,12 @@ impl Outbox {
                 refresh,
                 profile: Profile::default(),
             };
-            if known.tenant == row.tenant && known.apply(event, rules) != Effect::Unchanged {
+            if known.apply(event, rules) != Effect::Unchanged {
                 self.apply_listed(row, refresh, None).await?;
-                news = news.saturating_add(1);
+                applied.news = applied.news.saturating_add(1);
             }
         }
-        Ok(news)
+        Ok(applied)
     }
 
     /// Commits what an event does to a connection.

@@ -11,6 +11,7 @@ mod deliveries;
 mod future;
 mod jobs;
 mod listed;
+mod missing;
 mod probes;
 mod receipts;
 mod reseal;

@@ -7,18 +7,15 @@ use crate::{
     domain::sweep::next_walk,
     metrics::Drift,
     nango::Listed,
-    store::{As, Bound, ClaimedSweep, StoreError},
+    store::{ClaimedSweep, Orphan, Orphans, StoreError},
     trace,
 };
 use contract::id::NangoConnectionId;
 use std::collections::HashSet;
 use tracing::field::Empty;
 
-/// How many connections of ours are held against the list at a time.
-const CHUNK: i64 = 5000;
-/// How many of those that the list does not show are asked for after one walk. A list that lost more is
-/// not believed so fast.
-const MISSING_MAX: usize = 200;
+/// How many credentials without a connection are named.
+const ORPHANS_SHOWN: usize = 20;
 
 /// What one walk saw. It is kept in memory: whoever takes a walk over from a worker that died does not
 /// know what that one saw, and says nothing of what is missing.
@@ -26,6 +23,7 @@ const MISSING_MAX: usize = 200;
 struct Seen {
     names: HashSet<NangoConnectionId>,
     is_whole: bool,
+    orphans: Orphans,
 }
 
 impl Outbox {
@@ -40,7 +38,7 @@ impl Outbox {
     }
 
     async fn walk(&self, mut sweep: ClaimedSweep) -> Result<bool, StoreError> {
-        let mut seen = Seen { names: HashSet::new(), is_whole: sweep.page == 0 };
+        let mut seen = Seen { is_whole: sweep.page == 0, ..Seen::default() };
         loop {
             let page = match self.nango.page(sweep.page).await {
                 Ok(page) => page,
@@ -63,12 +61,13 @@ impl Outbox {
             }
         }
         if seen.is_whole {
-            self.ask_for_missing(&sweep, &seen.names).await?;
+            self.judge_missing(&sweep, &seen.names).await?;
         }
         self.queue_probes().await?;
         let pages = sweep.page.saturating_add(1);
         let due_at = next_walk(sweep.began_at, pages);
-        self.store.end_sweep(&sweep, seen.is_whole, due_at).await?;
+        let whole = seen.is_whole.then_some(&seen.orphans);
+        self.store.end_sweep(&sweep, whole, due_at).await?;
         Ok(true)
     }
 
@@ -83,39 +82,16 @@ impl Outbox {
             sweep.counts.add(&row.integration, row.has_errors);
         }
         let refresh = |row: &Listed| sweep.before.refresh(&row.integration, row.has_errors);
-        let changed = self.apply_rows(rows, refresh).await?;
+        let applied = self.apply_rows(rows, refresh).await?;
         self.metrics.swept(rows.len());
-        self.metrics.drifted(Drift::Changed, changed);
-        Ok(())
-    }
-
-    /// Leaves a check behind for each connection that should have been listed and was not.
-    async fn ask_for_missing(
-        &self,
-        sweep: &ClaimedSweep,
-        names: &HashSet<NangoConnectionId>,
-    ) -> Result<(), StoreError> {
-        let (mut after, mut missing) = (None, 0_usize);
-        loop {
-            let times = (sweep.began_at, self.clock.now());
-            let bound = self.store.bound_before(times, after, CHUNK).await?;
-            let Some(last) = bound.last() else { return Ok(()) };
-            after = Some(last.connection);
-            for Bound { tenant, connection, vault } in &bound {
-                if names.contains(vault) {
-                    continue;
-                }
-                missing = missing.saturating_add(1);
-                if missing > MISSING_MAX {
-                    tracing::warn!(
-                        "more than {MISSING_MAX} connections are not listed; the rest wait"
-                    );
-                    return Ok(());
-                }
-                let at = self.clock.now();
-                self.store.ask_check(As::Worker, tenant, *connection, at).await?;
-                self.metrics.drifted(Drift::Missing, 1);
+        self.metrics.drifted(Drift::Changed, applied.news);
+        for row in applied.orphans {
+            seen.orphans.count = seen.orphans.count.saturating_add(1);
+            if seen.orphans.sample.len() < ORPHANS_SHOWN {
+                let Listed { tenant, connection, integration, .. } = row.clone();
+                seen.orphans.sample.push(Orphan { tenant, connection, integration });
             }
         }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod budget;
 mod callbacks;
 mod change;
 mod connections;
+mod deletions;
 mod deliveries;
 mod destination_health;
 mod destinations;
@@ -57,6 +58,7 @@ pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use callbacks::{BoundCallback, CallbackAttempt, FirstCallback, NewBinding, Taken};
 pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
+pub use deletions::{Absences, DeletionsHeld, Orphan, Orphans};
 pub use deliveries::{
     AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
 };

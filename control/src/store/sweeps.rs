@@ -1,6 +1,6 @@
 //! The one walk through the vault's list, which all replicas share.
 
-use super::{As, Postponed, Store, StoreError, later, read};
+use super::{As, Orphans, Postponed, Store, StoreError, later, read};
 use crate::domain::{future::PAST, sweep::Counts};
 use chrono::{DateTime, Utc};
 use contract::id::{ConnectionId, NangoConnectionId, TenantId};
@@ -27,6 +27,7 @@ pub struct Bound {
     pub tenant: TenantId,
     pub connection: ConnectionId,
     pub vault: NangoConnectionId,
+    pub integration: String,
 }
 
 type Row = (i32, DateTime<Utc>, Json<Counts>, Json<Counts>, i32);
@@ -81,24 +82,28 @@ impl Store {
         Ok(kept.rows_affected() == 1)
     }
 
-    /// Ends the walk, and says when the next begins. Only one that was whole says how fresh all of it is.
+    /// Ends the walk, and says when the next begins. Only one that was whole says how fresh all of it is, and what
+    /// else there is.
     pub async fn end_sweep(
         &self,
         sweep: &ClaimedSweep,
-        is_whole: bool,
+        whole: Option<&Orphans>,
         due_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
             "UPDATE sweeps SET page = 0, started_at = NULL, counts = '{}', before = $2,
                 swept_at = COALESCE($3, swept_at), due_at = $4,
-                lease = NULL, failures = 0
+                lease = NULL, failures = 0,
+                orphans = COALESCE($5, orphans), orphan_sample = COALESCE($6, orphan_sample)
              WHERE lease = $1",
         )
         .bind(sweep.lease)
         .bind(Json(&sweep.counts))
-        .bind(is_whole.then_some(sweep.began_at))
+        .bind(whole.map(|_whole| sweep.began_at))
         .bind(due_at)
+        .bind(whole.map(|orphans| orphans.count))
+        .bind(whole.map(|orphans| Json(&orphans.sample)))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -135,8 +140,8 @@ impl Store {
     ) -> Result<Vec<Bound>, StoreError> {
         let after = after.map_or(Uuid::nil(), ConnectionId::as_uuid);
         let mut tx = self.begin(As::Worker).await?;
-        let rows: Vec<(String, Uuid, String)> = sqlx::query_as(
-            "SELECT tenant_id, connection_id, nango_connection_id FROM connections
+        let rows: Vec<(String, Uuid, String, String)> = sqlx::query_as(
+            "SELECT tenant_id, connection_id, nango_connection_id, integration_id FROM connections
              WHERE connection_id > $1 AND status IN ('active', 'needs_reauth') AND nango_connection_id IS NOT NULL
                 AND (checked_at < $2 OR checked_at > $4)
              ORDER BY connection_id LIMIT $3",
@@ -149,11 +154,12 @@ impl Store {
         .await?;
         tx.commit().await?;
         rows.into_iter()
-            .map(|(tenant, connection, vault)| {
+            .map(|(tenant, connection, vault, integration)| {
                 Ok(Bound {
                     tenant: read("connections.tenant_id", &tenant)?,
                     connection: ConnectionId::from_uuid(connection),
                     vault: read("connections.nango_connection_id", &vault)?,
+                    integration,
                 })
             })
             .collect()

@@ -20,6 +20,10 @@ pub struct Vitals {
     pub unsealed_since: Option<DateTime<Utc>>,
     /// Destinations that are not active, by status.
     pub destinations: Counts,
+    /// How many deletions at Nango are held; 0, while none is.
+    pub deletions_held: i64,
+    /// How many credentials at Nango no connection here has.
+    pub orphans: i64,
 }
 
 /// How many rows have which status.
@@ -47,8 +51,13 @@ impl Store {
 
     pub async fn vitals(&self) -> Result<Vitals, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        let swept_at: Option<DateTime<Utc>> =
-            sqlx::query_scalar("SELECT swept_at FROM sweeps").fetch_one(&mut *tx).await?;
+        let (swept_at, orphans): (Option<DateTime<Utc>>, i64) =
+            sqlx::query_as("SELECT swept_at, orphans FROM sweeps").fetch_one(&mut *tx).await?;
+        let deletions_held: i64 = sqlx::query_scalar(
+            "SELECT CASE WHEN held_since IS NULL THEN 0 ELSE missing END FROM deletions_held",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
         let rows: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>)> =
             sqlx::query_as("SELECT class, level, filled_at, promised_at FROM nango_budget")
                 .fetch_all(&mut *tx)
@@ -69,7 +78,7 @@ impl Store {
             Some((class, Bucket { level, filled_at, promised_at }))
         };
         let buckets = rows.into_iter().filter_map(bucket).collect();
-        Ok(Vitals { swept_at, buckets, unsealed_since, destinations })
+        Ok(Vitals { swept_at, buckets, unsealed_since, destinations, deletions_held, orphans })
     }
 
     /// Connections by status. It reads every row's entry in an index: ask seldom.

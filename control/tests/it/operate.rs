@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use control::{
     clock::Clock,
     config::NangoConfig,
+    domain::missing::Census,
     http::{Probed, admin_router},
     hub::Hub,
     metrics::Metrics,
@@ -90,7 +91,7 @@ async fn the_service_is_ready_once_it_is_migrated_and_until_it_stops(pool: PgPoo
     store.migrate().await.unwrap();
     let ok = json!({"status": "ok", "checks": {"database": {"status": "ok"}, "migrations": {"status": "ok"},
         "backlog": {"status": "ok", "limitSeconds": 60, "receiptsSeconds": null, "jobsSeconds": null,
-            "deliveriesSeconds": null}, "nango": nango, "clock": {"status": "ok"}}});
+            "deliveriesSeconds": null}, "nango": nango, "clock": {"status": "ok"}, "deletions": {"status": "ok"}}});
     assert_eq!(readyz(&store, &stop).await, (200, ok));
     stop.cancel();
     assert_eq!(readyz(&store, &stop).await, (503, json!({"status": "stopping", "checks": {}})));
@@ -210,4 +211,30 @@ async fn an_owner_without_superuser_migrates_and_another_login_serves(pool: PgPo
     .await;
     run(format!("ALTER DATABASE \"{database}\" OWNER TO CURRENT_USER")).await;
     run(format!("DROP ROLE \"{owner}\"; DROP ROLE \"{login}\"")).await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn deletions_that_are_held_are_said_by_probe_and_metric_until_they_are_decided(pool: PgPool) {
+    let (store, stop) = (store(&pool), CancellationToken::new());
+    let now = Clock::system().now();
+    assert_eq!(readyz(&store, &stop).await.1["checks"]["deletions"], json!({"status": "ok"}));
+    let census = Census { live: 30, missing: 25, gone: 0 };
+    assert!(store.hold_deletions(census, now).await.unwrap());
+    assert!(!store.hold_deletions(census, Clock::system().now()).await.unwrap(), "it is known");
+    let (status, health) = readyz(&store, &stop).await;
+    assert_eq!((status, &health["status"]), (200, &json!("degraded")));
+    let told = health["checks"]["deletions"]["detail"].as_str().unwrap();
+    assert!(told.starts_with("25 of 30 connections are missing at Nango"), "{told}");
+    let sampler = sampler(&store, &Clock::system());
+    let shown = async || {
+        sampler.look().await;
+        let text = sampler.scraped();
+        let line =
+            text.lines().find(|line| line.starts_with("connections_deletions_held ")).unwrap();
+        line.to_owned()
+    };
+    assert_eq!(shown().await, "connections_deletions_held 25");
+    store.dismiss_deletions(Clock::system().now()).await.unwrap();
+    assert_eq!(shown().await, "connections_deletions_held 0");
+    assert_eq!(readyz(&store, &stop).await.1["checks"]["deletions"], json!({"status": "ok"}));
 }

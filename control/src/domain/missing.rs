@@ -1,0 +1,129 @@
+//! Whether connections that Nango lists no more are believed to be deleted there.
+//!
+//! One by one, a wrong key and a restored Nango look as if somebody had deleted each connection. So an absence is
+//! held against all others: beyond a threshold, none is believed until an operator decides.
+
+use chrono::TimeDelta;
+
+/// For so long a believed deletion counts against the next: a few after a few are many.
+pub const GONE_WITHIN: TimeDelta = TimeDelta::hours(24);
+/// For so long an operator's confirmation holds: longer than what was deleted by it counts.
+pub const ACCEPTED_FOR: TimeDelta = TimeDelta::hours(48);
+
+/// From so many on, more than one in twenty are many.
+const SOME: u64 = 5;
+const MANY_IN: u64 = 20;
+/// From so many on, more than half are many: a deployment of three connections has a wrong key, too.
+const FEW: u64 = 2;
+const HALF_IN: u64 = 2;
+
+/// How many connections there are, of an integration or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Those that Nango should have, the missing ones included.
+    pub live: u64,
+    /// Those of them that Nango has not.
+    pub missing: u64,
+    /// Those that were believed to be deleted at Nango within [`GONE_WITHIN`].
+    pub gone: u64,
+}
+
+impl Census {
+    /// Whether too many are missing for each to have been deleted, beyond those that an operator confirmed.
+    pub const fn is_mass(self, accepted: u64) -> bool {
+        let suspicious = self.missing.saturating_add(self.gone).saturating_sub(accepted);
+        let all = self.live.saturating_add(self.gone);
+        let are_many = suspicious >= SOME && suspicious.saturating_mul(MANY_IN) > all;
+        let are_most = suspicious >= FEW && suspicious.saturating_mul(HALF_IN) > all;
+        self.missing > 0 && (are_many || are_most)
+    }
+}
+
+/// What a whole walk says of deletions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Each of the missing ones is looked for by its name, and believed.
+    Believe,
+    /// None is.
+    Hold,
+    /// All are there again: what was held is over.
+    Release,
+}
+
+/// Judges a whole walk. What is held stays held until an operator decides, or until nothing at all is missing.
+pub fn judge(is_held: bool, all: Census, by_integration: &[Census], accepted: u64) -> Verdict {
+    let is_mass = all.is_mass(accepted) || by_integration.iter().any(|it| it.is_mass(accepted));
+    match (is_held, is_mass) {
+        (true, _) if all.missing == 0 => Verdict::Release,
+        (true, _) | (false, true) => Verdict::Hold,
+        (false, false) => Verdict::Believe,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn census(live: u64, missing: u64, gone: u64) -> Census {
+        Census { live, missing, gone }
+    }
+
+    #[test]
+    fn more_than_one_in_twenty_or_more_than_half_are_a_mass() {
+        for (live, missing, gone, is_mass) in [
+            // One is one, even if it is all there are.
+            (1, 1, 0, false),
+            (2, 1, 0, false),
+            // More than half, from two on.
+            (2, 2, 0, true),
+            (3, 2, 0, true),
+            (4, 2, 0, false),
+            (5, 3, 0, true),
+            (8, 4, 0, false),
+            // More than one in twenty, from five on.
+            (99, 5, 0, true),
+            (100, 5, 0, false),
+            (100, 6, 0, true),
+            (534, 26, 0, false),
+            (534, 27, 0, true),
+            (534, 534, 0, true),
+            // A few after a few.
+            (95, 1, 4, true),
+            (96, 1, 4, false),
+            (97, 1, 3, false),
+            (2, 1, 2, true),
+            // What is gone holds nothing up by itself.
+            (50, 0, 50, false),
+            (0, 0, 0, false),
+        ] {
+            assert_eq!(census(live, missing, gone).is_mass(0), is_mass, "{live} {missing} {gone}");
+        }
+    }
+
+    #[test]
+    fn what_an_operator_confirmed_is_no_mass_and_what_comes_on_top_is() {
+        assert!(!census(534, 534, 0).is_mass(534));
+        assert!(!census(300, 300, 234).is_mass(534), "as they go");
+        assert!(census(1000, 100, 500).is_mass(500));
+        assert!(!census(1000, 50, 500).is_mass(500));
+    }
+
+    #[test]
+    fn what_is_held_stays_held_until_nothing_is_missing() {
+        let [well, one, most] = [census(100, 0, 0), census(100, 1, 0), census(100, 90, 0)];
+        for (is_held, all, expected) in [
+            (false, well, Verdict::Believe),
+            (false, one, Verdict::Believe),
+            (false, most, Verdict::Hold),
+            (true, well, Verdict::Release),
+            (true, one, Verdict::Hold),
+            (true, most, Verdict::Hold),
+        ] {
+            assert_eq!(judge(is_held, all, &[], 0), expected, "{is_held} {all:?}");
+        }
+        // All of one integration are missing, which are few of all.
+        let small = [census(97, 0, 0), census(3, 3, 0)];
+        assert_eq!(judge(false, census(100, 3, 0), &small, 0), Verdict::Hold);
+        assert_eq!(judge(false, census(100, 3, 0), &small, 3), Verdict::Believe);
+    }
+}
