@@ -12,6 +12,7 @@ mod certificates;
 mod database;
 mod deliveries;
 mod edge;
+mod missing;
 mod nango;
 mod watch;
 
@@ -33,6 +34,7 @@ enum Stack {
     Database,
     Deliveries,
     Edge,
+    Missing,
     Nango,
 }
 
@@ -51,6 +53,8 @@ const FAULTS: &[(&str, Stack)] = &[
     ("ConnectionsNangoBudgetExhausted", Stack::Nango),
     ("ConnectionsNangoLeftAlone", Stack::Nango),
     ("ConnectionsSweepStale", Stack::Nango),
+    ("ConnectionsDeletionsHeld", Stack::Missing),
+    ("ConnectionsOrphanedCredentials", Stack::Missing),
     ("ConnectionsSealerLags", Stack::Nango),
     ("ConnectionsClockSkew", Stack::Database),
     ("ConnectionsControlErrors", Stack::Nango),
