@@ -6,7 +6,7 @@ use crate::{
         connection::{Connection, Doubts, Status},
         event::Event,
     },
-    nango::{LookUp, NangoError},
+    nango::{Listed, LookUp, NangoError},
     store::{As, Begin, ClaimedJob, LookFor, StoreError},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -62,6 +62,17 @@ impl Outbox {
         }
     }
 
+    /// Asks the provider about a credential as it is now that what the vault lists was applied.
+    async fn probe_listed(&self, before: &Connection, row: &Listed) -> Result<(), StoreError> {
+        let now = self.store.connection(As::Worker, &row.tenant, before.id).await?;
+        // A foreign key holds that there is one.
+        let Some(now) = now else { return Ok(()) };
+        if let Some(event) = self.probe(&now, row).await {
+            self.apply_answer(&now, event).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the vault listed it, and when to look again.
     async fn look_and_probe(
         &self,
@@ -77,7 +88,10 @@ impl Outbox {
         let is_live = matches!(connection.status, Status::Active | Status::NeedsReauth);
         if let Some(bound) = bound.filter(|_bound| is_live) {
             let event = match listed.iter().find(|row| row.id == *bound) {
-                Some(row) => self.probe(connection, row).await,
+                Some(row) => {
+                    self.probe_listed(connection, row).await?;
+                    None
+                }
                 // What a list does not show may be there; only its own "not found" says that it is not.
                 None if self.nango.has(&connection.integration, bound).await? => None,
                 None if self.is_absence_believed().await? => Some(Event::Missing),

@@ -111,6 +111,26 @@ impl Outbox {
         event: Event,
         settles: Option<Settled<'_>>,
     ) -> Result<(), StoreError> {
+        self.apply_where(known, event, settles, |_| true).await
+    }
+
+    /// The same for a provider's answer, unless a reconnect ended while it was under way: the answer may be about the
+    /// credential before, and must not verify the new one.
+    pub(super) async fn apply_answer(
+        &self,
+        known: &Connection,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        self.apply_where(known, event, None, |now| now.has_credential_of(known)).await
+    }
+
+    async fn apply_where(
+        &self,
+        known: &Connection,
+        event: Event,
+        settles: Option<Settled<'_>>,
+        is_meant: impl FnOnce(&Connection) -> bool + Send,
+    ) -> Result<(), StoreError> {
         let at = self.clock.now();
         let rules = Rules { at, may_change_account: self.may_change_account };
         let change = Change {
@@ -122,7 +142,9 @@ impl Outbox {
             opens: None,
             settles,
         };
-        let decide = |connection: &Connection| connection.apply(event, rules);
+        let decide = |connection: &Connection| {
+            if is_meant(connection) { connection.apply(event, rules) } else { Effect::Unchanged }
+        };
         self.store.change(As::Worker, change, decide).await?;
         Ok(())
     }

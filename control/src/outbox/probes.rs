@@ -38,7 +38,7 @@ impl Outbox {
             Err(error) => return Err(error.into()),
         };
         if let Some((is_taken, profile)) = probed {
-            self.apply(connection, Event::Probed { is_taken, profile }, None).await?;
+            self.apply_answer(connection, Event::Probed { is_taken, profile }).await?;
         }
         let now = self.clock.now();
         let after = self.store.connection(As::Worker, &job.tenant, job.connection).await?;

@@ -10,9 +10,7 @@ use control::{
     clock::Clock,
     config::Environment,
     doctor::{Report, Status, examine, examine_excess},
-    domain::{missing::Census, sealing::Sealer},
-    mint::Mint,
-    store::Store,
+    domain::sealing::Sealer,
 };
 use nango_stand_in::{Excess, StandIn, Trouble};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -26,7 +24,7 @@ pub struct World {
     pub nango: StandIn,
     pub environment: Environment,
     folder: TempDir,
-    clock: Clock,
+    pub clock: Clock,
 }
 
 impl World {
@@ -394,41 +392,4 @@ async fn the_command_ends_with_0_when_nothing_failed_and_with_1_otherwise(pool: 
     let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!((&json["ok"], &json["findings"][0]["name"]), (&false.into(), &"PORT".into()));
     assert_eq!(run(&["doctor"], &Environment::new()).await.status.code(), Some(1));
-}
-
-#[sqlx::test(migrator = "control::store::MIGRATIONS")]
-async fn what_is_missing_and_what_nobody_has_is_found_and_decided_by_command(pool: PgPool) {
-    let world = World::start(&pool).await;
-    let store = Store::with_pool(pool.clone(), Mint::new(world.clock.clone()));
-    let census = Census { live: 30, missing: 25, gone: 0 };
-    assert!(store.hold_deletions(census, world.clock.now()).await.unwrap());
-    let orphan = serde_json::json!([{"tenant": "acme", "connection": "0195f2a1-0000-7000-8000-000000000001",
-        "integration": "github-dev"}]);
-    sqlx::query("UPDATE sweeps SET orphans = 1, orphan_sample = $1")
-        .bind(orphan)
-        .execute(&pool)
-        .await
-        .unwrap();
-    let orphaned = "acme/0195f2a1-0000-7000-8000-000000000001 (github-dev)";
-    world
-        .check(&[
-            ("missing at Nango", Status::Fail, "25 of 30 connections; none of them is deleted"),
-            ("orphaned credentials", Status::Warn, orphaned),
-        ])
-        .await;
-    let said = async |arguments: &[&str]| {
-        let ran = run(arguments, &world.environment).await;
-        let words = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
-        (ran.status.code(), words)
-    };
-    let (code, words) = said(&["missing"]).await;
-    assert!(code == Some(0) && words.contains("25 of 30 connections are missing"), "{words}");
-    let (code, words) = said(&["orphans", "remove", "--count", "0"]).await;
-    assert!(code == Some(1) && words.contains("decide with `control missing`"), "{words}");
-    let (code, words) = said(&["missing", "dismiss"]).await;
-    assert!(code == Some(0) && words.starts_with("dismissed: 25"), "{words}");
-    let (code, words) = said(&["missing", "confirm"]).await;
-    assert!(code == Some(0) && words.starts_with("nothing is held"), "{words}");
-    let (code, words) = said(&["orphans"]).await;
-    assert!(code == Some(0) && words.contains("no credential with our tags"), "{words}");
 }

@@ -1,7 +1,7 @@
 //! What the doctor finds around this service: the edge, proxies, Nango, and a database that takes no writes.
 
 use crate::doctor::{World, run};
-use control::doctor::Status;
+use control::{doctor::Status, domain::missing::Census, mint::Mint, store::Store};
 use nango_stand_in::Trouble;
 use sqlx::PgPool;
 use std::{
@@ -184,4 +184,41 @@ async fn a_limit_above_the_one_that_a_real_nango_says_and_offline_access_are_fou
     let [limit, integration] = found_at(&mut world, offline, names).await;
     assert_eq!((limit.0, integration.0), (Status::Ok, Status::Ok), "{} {}", limit.1, integration.1);
     assert!(limit.1.contains("does not say"), "{}", limit.1);
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_is_missing_and_what_nobody_has_is_found_and_decided_by_command(pool: PgPool) {
+    let world = World::start(&pool).await;
+    let store = Store::with_pool(pool.clone(), Mint::new(world.clock.clone()));
+    let census = Census { live: 30, missing: 25, gone: 0 };
+    assert!(store.hold_deletions(census, world.clock.now()).await.unwrap());
+    let orphan = serde_json::json!([{"tenant": "acme", "connection": "0195f2a1-0000-7000-8000-000000000001",
+        "integration": "github-dev"}]);
+    sqlx::query("UPDATE sweeps SET orphans = 1, orphan_sample = $1")
+        .bind(orphan)
+        .execute(&pool)
+        .await
+        .unwrap();
+    let orphaned = "acme/0195f2a1-0000-7000-8000-000000000001 (github-dev)";
+    world
+        .check(&[
+            ("missing at Nango", Status::Fail, "25 of 30 connections; none of them is deleted"),
+            ("orphaned credentials", Status::Warn, orphaned),
+        ])
+        .await;
+    let said = async |arguments: &[&str]| {
+        let ran = run(arguments, &world.environment).await;
+        let words = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        (ran.status.code(), words)
+    };
+    let (code, words) = said(&["missing"]).await;
+    assert!(code == Some(0) && words.contains("25 of 30 connections are missing"), "{words}");
+    let (code, words) = said(&["orphans", "remove", "--count", "0"]).await;
+    assert!(code == Some(1) && words.contains("decide with `control missing`"), "{words}");
+    let (code, words) = said(&["missing", "dismiss"]).await;
+    assert!(code == Some(0) && words.starts_with("dismissed: 25"), "{words}");
+    let (code, words) = said(&["missing", "confirm"]).await;
+    assert!(code == Some(0) && words.starts_with("nothing is held"), "{words}");
+    let (code, words) = said(&["orphans"]).await;
+    assert!(code == Some(0) && words.contains("no credential with our tags"), "{words}");
 }

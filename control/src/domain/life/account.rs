@@ -64,6 +64,11 @@ impl Connection {
         matches!(self.status, Status::Active | Status::NeedsReauth)
     }
 
+    /// Whether no attempt has ended since `earlier`: what a provider said of the credential then is said of this one.
+    pub fn has_credential_of(&self, earlier: &Self) -> bool {
+        self.vault == earlier.vault && self.last_authorization == earlier.last_authorization
+    }
+
     /// Whether a reconnect brought a credential whose account is not known yet.
     pub fn is_unverified(&self) -> bool {
         self.status == Status::NeedsReauth && self.is_because(Reason::AccountUnverified)

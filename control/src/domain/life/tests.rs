@@ -329,3 +329,19 @@ fn where_any_account_is_welcome_an_unknown_one_is_active_and_not_named() {
     assert_eq!((accepted.status, accepted.probes), (Active, true));
     assert_eq!(accepted.profile, Some(Profile::default()));
 }
+
+#[test]
+fn what_was_asked_before_a_reconnect_ended_is_said_of_another_credential() {
+    let mut asked = connection(Active);
+    asked.profile = of_account("1");
+    asked.open_attempt = Some(attempt(1));
+    let unverified = asked
+        .clone()
+        .after(&changed(asked.apply(listed(1, "bound", Refresh::Works), at(1))), at(1).at);
+    assert!(unverified.is_unverified());
+    assert!(!unverified.has_credential_of(&asked));
+    assert!(unverified.has_credential_of(&unverified.clone()));
+    let mut started = asked.clone();
+    started.open_attempt = None;
+    assert!(asked.has_credential_of(&started), "a reconnect that has not ended changed nothing");
+}
