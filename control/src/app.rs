@@ -225,6 +225,7 @@ fn outbox(
         retention,
         schedule,
         seats: Arc::default(),
+        wakeups: Arc::default(),
         sealer: state.sealer.clone(),
         metrics: state.metrics.clone(),
     }

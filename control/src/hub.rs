@@ -29,6 +29,9 @@ const GATHER: TimeDelta = TimeDelta::milliseconds(250);
 /// What the listener missed is found so late, by one query for all who wait.
 const POLL: TimeDelta = TimeDelta::seconds(2);
 
+/// The same while it listens: it misses only what a process died of before it could tell.
+const SAFETY_POLL: TimeDelta = TimeDelta::seconds(10);
+
 /// Where waiters meet news.
 #[derive(Debug, Clone)]
 pub struct Hub(Arc<Inner>);
@@ -134,6 +137,8 @@ impl Hub {
             let listening = async {
                 let mut news = store.news().await?;
                 self.0.is_listening.send_replace(true);
+                // What was told before is looked for at once.
+                self.look(store).await?;
                 loop {
                     self.hear(news.next().await?);
                 }
@@ -147,13 +152,19 @@ impl Hub {
                     "those who wait are not woken and polled for: the listener failed"
                 );
             }
-            rest(clock).await;
+            rest(clock, POLL).await;
         }
     }
 
     async fn poll(&self, store: &Store, clock: &Clock) {
+        let mut is_listening = self.is_listening();
         loop {
-            rest(clock).await;
+            let wait = if *is_listening.borrow_and_update() { SAFETY_POLL } else { POLL };
+            tokio::select! {
+                () = rest(clock, wait) => {}
+                // It may be too long a wait now. Its sender is this hub.
+                _ = is_listening.changed() => continue,
+            }
             if let Err(error) = self.look(store).await {
                 tracing::warn!(error = chain(&error), "those who wait could not be polled for");
             }
@@ -186,9 +197,9 @@ const fn tenant(awaited: &Awaited) -> &TenantId {
     }
 }
 
-async fn rest(clock: &Clock) {
+async fn rest(clock: &Clock, wait: TimeDelta) {
     let now = clock.now();
-    clock.sleep_until(now.checked_add_signed(POLL).unwrap_or(now)).await;
+    clock.sleep_until(now.checked_add_signed(wait).unwrap_or(now)).await;
 }
 
 /// A place among those who wait. A caller that goes away drops it.

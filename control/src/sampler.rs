@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at what is cheap.
-const OFTEN: TimeDelta = TimeDelta::seconds(5);
+const OFTEN: TimeDelta = TimeDelta::seconds(10);
 
 /// Between two counts, which read a whole index.
 const SELDOM: TimeDelta = TimeDelta::seconds(60);

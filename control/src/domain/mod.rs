@@ -15,6 +15,7 @@ mod described;
 pub mod description;
 pub mod destination;
 pub mod destination_health;
+pub mod due;
 pub mod egress;
 pub mod event;
 pub mod feed;

@@ -5,6 +5,7 @@ use crate::{
     cause::chain,
     domain::{
         attempt::{Next, after_a_look_for_approval},
+        due::Lane,
         event::Event,
     },
     nango::LookUp,
@@ -19,6 +20,7 @@ impl Outbox {
         let Some(attempt) = self.store.claim_attempt(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
+        self.wakeups.wake(Lane::Attempts);
         let span = tracing::info_span!("attempt", attempt.id = %attempt.id, trace.id = Empty);
         trace::within(None, span, Box::pin(self.look_up_attempt(&attempt))).await?;
         Ok(true)

@@ -7,6 +7,7 @@ use crate::{
         audit::Actor,
         budget::CallClass,
         connection::Connection,
+        due::Lane,
         event::{Event, Rules},
         transition::Effect,
     },
@@ -25,6 +26,7 @@ impl Outbox {
     pub(super) async fn do_next_job(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let Some(job) = self.store.claim_job(now, VAULT_LEASE).await? else { return Ok(false) };
+        self.wakeups.wake(Lane::Jobs);
         let span = tracing::info_span!("job", job.id = %job.id, trace.id = Empty);
         trace::within(None, span, Box::pin(self.do_job(&job))).await?;
         Ok(true)

@@ -19,12 +19,17 @@ mod retention;
 mod seal;
 mod sweep;
 mod targets;
+mod wakeups;
 
 use crate::{
     cause::chain,
     clock::Clock,
     domain::{
-        delivery::Schedule, probing::ProbeInterval, provider::Catalogue, retention::Retention,
+        delivery::Schedule,
+        due::{Lane, POLL},
+        probing::ProbeInterval,
+        provider::Catalogue,
+        retention::Retention,
         sealing::Sealer,
     },
     metrics::{Metrics, WorkResult},
@@ -35,15 +40,12 @@ use crate::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt as _, future::join_all};
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use std::{mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use bulk::LastPage;
 pub use deliveries::Seats;
-
-/// The poll is the truth; notifications only make it sooner.
-const POLL: Duration = Duration::from_secs(1);
+pub use wakeups::Wakeups;
 
 /// Longer than a receipt or a job takes as a rule: a few calls to Nango. One that takes longer is done
 /// twice, and the second time changes nothing.
@@ -70,6 +72,7 @@ pub struct Outbox {
     /// The waits between the tries of a delivery.
     pub schedule: Schedule,
     pub seats: Arc<Seats>,
+    pub wakeups: Arc<Wakeups>,
     /// Seals tenants' secrets, where a key is set.
     pub sealer: Option<Sealer>,
     pub metrics: Metrics,
@@ -96,20 +99,28 @@ impl VaultWork {
             Self::Sweep => "sweep",
         }
     }
+
+    const fn lane(self) -> Lane {
+        match self {
+            Self::Receipts => Lane::Receipts,
+            Self::Attempts => Lane::Attempts,
+            Self::Jobs => Lane::Jobs,
+            Self::Sweep => Lane::Reconciliation,
+        }
+    }
 }
 
 impl Outbox {
     /// Works until `stop` is cancelled, and then finishes what is under way.
     pub async fn run(&self, stop: CancellationToken) {
-        let (wake, woken) = watch::channel(());
         let mut lanes = VaultWork::EACH.repeat(VAULT_LANES);
         lanes.push(VaultWork::Sweep);
-        let lanes = lanes.into_iter().map(|work| self.ask_vault(work, woken.clone(), stop.clone()));
+        let lanes = lanes.into_iter().map(|work| self.ask_vault(work, stop.clone()));
         tokio::join!(
             join_all(lanes),
-            self.deliver(woken.clone(), stop.clone()),
-            self.seal(woken.clone(), stop.clone()),
-            self.listen(wake, stop.clone()),
+            self.deliver(stop.clone()),
+            self.seal(stop.clone()),
+            self.wake_workers(&stop),
             self.forget(stop.clone()),
             self.reseal(stop.clone()),
             self.mend_future(stop.clone()),
@@ -132,20 +143,24 @@ impl Outbox {
         Ok(done.saturating_add(self.send_all_due().await?))
     }
 
-    async fn ask_vault(
-        &self,
-        work: VaultWork,
-        mut woken: watch::Receiver<()>,
-        stop: CancellationToken,
-    ) {
+    async fn ask_vault(&self, work: VaultWork, stop: CancellationToken) {
+        let mut has_worked = false;
         while !stop.is_cancelled() {
             // One piece of work that panics must not end all the others.
             match AssertUnwindSafe(self.step(work)).catch_unwind().await {
                 Ok(Ok(true)) => {
                     self.metrics.worked(work.as_str(), WorkResult::Done);
+                    has_worked = true;
                     continue;
                 }
-                Ok(Ok(false)) => {}
+                Ok(Ok(false)) => {
+                    if mem::take(&mut has_worked) {
+                        // Some of it may be due again.
+                        self.wakeups.plan_again();
+                    }
+                    self.until_woken(work.lane(), &stop).await;
+                    continue;
+                }
                 Ok(Err(error)) => {
                     self.metrics.worked(work.as_str(), WorkResult::Failed);
                     tracing::error!(error = chain(&error), "{work:?} wait: the store failed");
@@ -155,7 +170,7 @@ impl Outbox {
                     tracing::error!("{work:?}: one piece of work panicked");
                 }
             }
-            rest(&mut woken, &stop).await;
+            pause(&stop).await;
         }
     }
 
@@ -171,42 +186,13 @@ impl Outbox {
             VaultWork::Sweep => self.sweep().await,
         }
     }
-
-    /// Passes wake-ups on. While there is no listener, the poll does.
-    async fn listen(&self, wake: watch::Sender<()>, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let listening = async {
-                let mut listener = self.store.listen().await?;
-                loop {
-                    listener.heard().await?;
-                    wake.send_replace(());
-                }
-            };
-            let ended: Result<(), StoreError> = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = listening => ended,
-            };
-            if let Err(error) = ended {
-                let error = chain(&error);
-                tracing::warn!(error, "the outbox is not woken and polls: the listener failed");
-            }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-    }
 }
 
-/// Waits for a wake-up, for the next poll, or for the end.
-async fn rest(woken: &mut watch::Receiver<()>, stop: &CancellationToken) {
+/// Waits after a failure, until it is time to try again, or for the end.
+async fn pause(stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = tokio::time::sleep(POLL) => {}
-        changed = woken.changed() => if changed.is_err() {
-            // Nobody listens any more; the poll goes on.
-            tokio::time::sleep(POLL).await;
-        },
     }
 }
 

@@ -3,7 +3,10 @@
 use super::{Outbox, VAULT_LEASE, ask_again_at, listed::refresh};
 use crate::{
     cause::chain,
-    domain::connection::{Connection, Status},
+    domain::{
+        connection::{Connection, Status},
+        due::Lane,
+    },
     nango::{Listed, LookUp, NangoError},
     store::{
         As, Begin, ClaimedReceipt, Hint, LookFor, Postponed, ReceiptOutcome, Settled, StoreError,
@@ -45,6 +48,7 @@ impl Outbox {
         let Some(receipt) = self.store.claim_receipt(now, VAULT_LEASE).await? else {
             return Ok(false);
         };
+        self.wakeups.wake(Lane::Receipts);
         let span = tracing::info_span!("receipt", receipt.id = %receipt.id, trace.id = Empty);
         trace::within(receipt.traceparent.clone(), span, Box::pin(self.confirm(&receipt))).await?;
         Ok(true)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What is over is as good as removed; removing it only makes room.
-const EVERY: Duration = Duration::from_mins(1);
+const EVERY: Duration = Duration::from_mins(5);
 
 impl Outbox {
     /// Removes everything that is over now, in small transactions and children first.

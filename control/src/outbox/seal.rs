@@ -1,10 +1,9 @@
 //! The sealer: a few milliseconds behind the writers, it numbers each tenant's events and chains its trail.
 
-use super::{Outbox, rest};
-use crate::{cause::chain, metrics::WorkResult, store::StoreError};
+use super::{Outbox, pause};
+use crate::{cause::chain, domain::due::Lane, metrics::WorkResult, store::StoreError};
 use futures::FutureExt as _;
 use std::{panic::AssertUnwindSafe, time::Duration};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long commits gather after some were sealed: under load, many share one transaction of the sealer.
@@ -19,25 +18,24 @@ impl Outbox {
 
     /// Seals until `stop` is cancelled, and does nothing else: a process that only seals.
     pub async fn keep_sealing(&self, stop: CancellationToken) {
-        let (wake, woken) = watch::channel(());
-        tokio::join!(self.seal(woken, stop.clone()), self.listen(wake, stop));
+        tokio::join!(self.seal(stop.clone()), self.wake_workers(&stop));
     }
 
     /// Seals until `stop` is cancelled.
-    pub(super) async fn seal(&self, mut woken: watch::Receiver<()>, stop: CancellationToken) {
+    pub(super) async fn seal(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match AssertUnwindSafe(self.seal_round()).catch_unwind().await {
-                Ok(Ok(0)) => rest(&mut woken, &stop).await,
+                Ok(Ok(0)) => self.until_woken(Lane::Sequence, &stop).await,
                 Ok(Ok(_)) => tokio::time::sleep(GATHER).await,
                 Ok(Err(error)) => {
                     let error = chain(&error);
                     tracing::error!(error, "feeds and trails wait: the store failed");
-                    rest(&mut woken, &stop).await;
+                    pause(&stop).await;
                 }
                 Err(_panic) => {
                     self.metrics.worked("feed", WorkResult::Panicked);
                     tracing::error!("the sealer panicked");
-                    rest(&mut woken, &stop).await;
+                    pause(&stop).await;
                 }
             }
         }

@@ -190,7 +190,12 @@ pub(super) async fn mark_callback(
     .bind(query_hash.as_slice())
     .execute(&mut **tx)
     .await?;
-    Ok(marked.rows_affected() == 1)
+    let is_first = marked.rows_affected() == 1;
+    if is_first {
+        // It is due sooner than before.
+        super::wake(tx);
+    }
+    Ok(is_first)
 }
 
 pub(super) async fn open_attempt(

@@ -1,6 +1,6 @@
 //! The trail: lines are added, in the transaction of what they tell, and read in the order of their chain.
 
-use super::{As, Store, StoreError, seal::read_hash, tx::Tx};
+use super::{As, Store, StoreError, seal::read_hash, tx::Tx, wake};
 use crate::domain::{
     audit::{Actor, AuditAction},
     audit_chain::{AuditHash, ChainedLine},
@@ -142,6 +142,8 @@ impl Store {
         .bind(detail)
         .execute(&mut **tx)
         .await?;
+        // It waits for its position.
+        wake(tx);
         Ok(())
     }
 }

@@ -5,8 +5,11 @@ use sqlx::{
     Executor as _,
     postgres::{PgListener, PgNotification, PgPoolOptions},
 };
-use std::time::Duration;
+use std::{io, time::Duration};
 use tokio::time::timeout;
+
+/// After so many times as long as an answer may take, whoever hears nothing asks: what is missed meanwhile, a poll finds.
+const QUIET: u32 = 2;
 
 /// A channel that one process listens to.
 #[derive(Debug)]
@@ -21,9 +24,10 @@ impl Listener {
     pub async fn heard(&mut self) -> Result<PgNotification, StoreError> {
         loop {
             // Silence is what a channel has most of, and also what a host that vanished has.
-            match timeout(self.limit, self.inner.try_recv()).await {
+            match timeout(self.limit.saturating_mul(QUIET), self.inner.try_recv()).await {
                 Ok(Ok(Some(told))) => return Ok(told),
-                Ok(Ok(None)) => {}
+                // sqlx would connect again by itself, and what was told in between is missed.
+                Ok(Ok(None)) => return Err(lost().into()),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_quiet) => {
                     let asked = timeout(self.limit, self.inner.execute("SELECT 1")).await;
@@ -32,6 +36,13 @@ impl Listener {
             }
         }
     }
+}
+
+fn lost() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(
+        io::ErrorKind::ConnectionReset,
+        "the listener's connection was lost",
+    ))
 }
 
 impl Store {

@@ -12,6 +12,7 @@ mod deletions;
 mod deliveries;
 mod destination_health;
 mod destinations;
+mod due;
 mod feed;
 mod future;
 mod idempotency;
@@ -79,7 +80,7 @@ pub use vitals::{Counts, Vitals};
 /// The folder `migrations`, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// What wakes the outbox. It is a hint: whoever misses it polls.
+/// What wakes the workers. It is a hint: who misses it finds the work by `next_due`.
 const WAKE_CHANNEL: &str = "connections_outbox";
 
 /// A request that finds no connection to the database within this time is told to come back.

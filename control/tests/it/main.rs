@@ -37,6 +37,7 @@ mod feed;
 mod future;
 mod hints;
 mod idempotency;
+mod idle;
 mod kept;
 mod key_checks;
 mod list;

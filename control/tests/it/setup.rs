@@ -151,6 +151,7 @@ pub fn service(
         retention: Retention::of_days(30, 7).unwrap(),
         schedule: Schedule::default(),
         seats: Arc::default(),
+        wakeups: Arc::default(),
         sealer: state.sealer.clone(),
         metrics,
     };

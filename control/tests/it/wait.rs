@@ -139,11 +139,39 @@ async fn a_change_that_nobody_told_of_is_found_by_the_poll(pool: PgPool) {
         assert_eq!(sqlx::query(query).execute(&app.pool).await.unwrap().rows_affected(), 1);
     };
     write("UPDATE connections SET version = 2").await;
-    app.advance(2);
+    app.advance(10);
     in_time(waiter.newer_than(1, &app.clock, far)).await;
     write("UPDATE connections SET version = 1").await;
     drop(waiter);
     stop(&app, running).await;
+    app.finish().await;
+}
+
+/// No clock moves here but for the pause before it listens again.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_change_that_was_told_while_nobody_listened_is_found_when_somebody_does_again(
+    pool: PgPool,
+) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let running = listen(&app).await;
+    let acme: TenantId = "acme".parse().unwrap();
+    let id = started["connectionId"].as_str().unwrap().parse().unwrap();
+    let mut waiter = app.hub.enter(&acme, id).unwrap();
+    let far = app.clock.now() + TimeDelta::days(1);
+    let mut is_listening = app.hub.is_listening();
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    assert_eq!(app.count(ended).await, 1);
+    in_time(is_listening.wait_for(|is_listening| !is_listening)).await.unwrap();
+    delete(&app, &started).await;
+    let told = futures::poll!(Box::pin(waiter.newer_than(1, &app.clock, far))).is_ready();
+    assert!(!told, "nobody listens");
+    app.advance(2);
+    in_time(waiter.newer_than(1, &app.clock, far)).await;
+    in_time(is_listening.wait_for(|is_listening| *is_listening)).await.unwrap();
+    stop(&app, running).await;
+    app.outbox.run_once().await.unwrap();
     app.finish().await;
 }
 

@@ -5,12 +5,13 @@ mod hasten;
 mod record;
 mod say;
 
-use super::{Outbox, POLL, rest, targets::Receiver};
+use super::{Outbox, pause, targets::Receiver};
 use crate::{
     cause::chain,
     clock::Clock,
     domain::{
         delivery::has_time,
+        due::Lane,
         places::{Next, Places},
     },
     metrics::WorkResult,
@@ -21,18 +22,19 @@ use crate::{
 use contract::id::TenantId;
 use futures::future::join_all;
 use std::{
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 
-/// Longer than a try may take, so that a delivery is sent twice only after a crash, or by replicas whose clocks
-/// differ by more than what is left: whoever is ahead sees the lease end before it does (`domain/skew.rs`).
+/// Longer than a try may take, so that a delivery is sent twice only after a crash. What is left is more than the clocks of two
+/// replicas may differ by (`domain/skew.rs`).
 const LEASE: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(10));
 
 /// How long places gather before they are filled: a claim for each of them would be a transaction for each
@@ -67,13 +69,13 @@ struct Unrecorded {
 
 impl Outbox {
     /// Keeps sending until `stop` is cancelled, and then finishes what is under way.
-    pub(super) async fn deliver(&self, woken: watch::Receiver<()>, stop: CancellationToken) {
+    pub(super) async fn deliver(&self, stop: CancellationToken) {
         let (finished, unrecorded) = mpsc::channel(UNRECORDED_MAX);
         tokio::join!(
-            self.send_what_comes_due(finished, woken.clone(), &stop),
+            self.send_what_comes_due(finished, &stop),
             self.record_what_is_finished(unrecorded),
-            self.hasten(woken.clone(), &stop),
-            self.redeliver(woken, &stop),
+            self.hasten(&stop),
+            self.redeliver(&stop),
             self.rescue(&stop),
         );
     }
@@ -81,7 +83,6 @@ impl Outbox {
     async fn send_what_comes_due(
         &self,
         finished: mpsc::Sender<Unrecorded>,
-        mut woken: watch::Receiver<()>,
         stop: &CancellationToken,
     ) {
         // Each on a task of its own, so that one that panics ends no other, and a claim holds up none.
@@ -97,16 +98,19 @@ impl Outbox {
                 }
                 Err(error) => {
                     tracing::error!(error = chain(&error), "deliveries wait: the store failed");
-                    Next::WhenWoken
+                    pause(stop).await;
+                    Next::AtOnce
                 }
             };
             match next {
                 Next::AtOnce => {}
                 Next::WithAPlace => tokio::select! {
                     () = self.until_there_is_room() => tokio::time::sleep(GATHER).await,
-                    () = rest(&mut woken, stop) => {}
+                    () = self.until_woken(Lane::Deliveries, stop) => {}
+                    // A receiver that failed in its last place rests until then.
+                    () = pause(stop) => {}
                 },
-                Next::WhenWoken => rest(&mut woken, stop).await,
+                Next::WhenWoken => self.until_woken(Lane::Deliveries, stop).await,
             }
             while let Some(ended) = under_way.try_join_next() {
                 self.count_panic(&ended);
@@ -195,16 +199,22 @@ impl Outbox {
     }
 
     /// Carries out what tenants asked to be sent again, batch by batch.
-    async fn redeliver(&self, mut woken: watch::Receiver<()>, stop: &CancellationToken) {
+    async fn redeliver(&self, stop: &CancellationToken) {
+        let mut has_worked = false;
         while !stop.is_cancelled() {
             match self.store.redeliver_batch(self.clock.now()).await {
-                Ok(true) => continue,
-                Ok(false) => {}
+                Ok(true) => has_worked = true,
+                Ok(false) => {
+                    if mem::take(&mut has_worked) {
+                        self.wakeups.plan_again();
+                    }
+                    self.until_woken(Lane::Redeliveries, stop).await;
+                }
                 Err(error) => {
                     tracing::error!(error = chain(&error), "redeliveries wait: the store failed");
+                    pause(stop).await;
                 }
             }
-            rest(&mut woken, stop).await;
         }
     }
 

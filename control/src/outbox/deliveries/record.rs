@@ -1,9 +1,9 @@
 //! Records tries that ended: while one transaction commits, the next tries gather for the one after it.
 
-use super::{Outbox, POLL, Seat, Unrecorded, say};
+use super::{Outbox, Seat, Unrecorded, say};
 use crate::{
     cause::chain,
-    domain::{delivery::NextStep, outcome::Fault},
+    domain::{delivery::NextStep, due::POLL, outcome::Fault},
     metrics::GivenUp,
     store::{Finished, StoreError},
 };
@@ -56,6 +56,10 @@ impl Outbox {
             return Ok(());
         }
         let recorded = self.store.record_tries(&finished, self.mint.jitter()).await?;
+        // Those that failed are due again some time, and so is a probe.
+        if finished.iter().any(|finished| finished.next != NextStep::Done) {
+            self.wakeups.plan_again();
+        }
         for finished in &finished {
             if recorded.deliveries.contains(&finished.delivery.id) {
                 say::tried(finished);
