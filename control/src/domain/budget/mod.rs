@@ -91,8 +91,11 @@ const CALL: i64 = 65_000_000;
 /// How far ahead a caller may be asked to come back.
 pub const HORIZON: TimeDelta = TimeDelta::minutes(10);
 
-/// How many callers a replica may send away before it asks again when the next ones should come.
+/// How many callers a replica may send away before it asks again when the next ones should come …
 const SLOTS: u32 = 8;
+
+/// … and how much of the time to come it reserves for them, but for one slot: callers of the other replicas come after it.
+const RESERVED_FOR: TimeDelta = TimeDelta::seconds(5);
 
 /// A clock that is this far behind the bucket's is right, and the bucket's was wrong: one replica may be ahead and the
 /// other behind by as much as is borne.
@@ -249,7 +252,8 @@ impl Bucket {
             return (promised_at, slots);
         }
         let all = Slots { next, each, left: SLOTS };
-        let left = all.clone().take_while(|slot| *slot < horizon).count();
+        let end = horizon.min(plus(next, RESERVED_FOR));
+        let left = all.clone().take_while(|slot| *slot < end).count();
         let slots = Slots { left: u32::try_from(left).unwrap_or(SLOTS), ..all };
         let promised_at = slots.clone().last().map_or(next, |last| plus(last, each));
         (promised_at, slots)

@@ -113,7 +113,7 @@ fn those_who_are_sent_away_come_back_one_after_the_other() {
     let share = Share::of(CallClass::Start, limit(200));
     let (mut bucket, _) = full().lease(share, want([1, 25]), at(0));
     let mut slots = Vec::new();
-    for _ in 0..90 {
+    for _ in 0..200 {
         let (next, leased) = bucket.lease(share, want([1, 1]), at(0));
         bucket = next;
         let Leased::Nothing { refill_at, slots: more } = leased else { panic!("{leased:?}") };
@@ -127,13 +127,38 @@ fn those_who_are_sent_away_come_back_one_after_the_other() {
     assert_eq!(slots.last(), Some(&at(600_000)), "nobody is put off for longer than ten minutes");
     // Nor where each call takes more than a minute to come in.
     let share = Share::of(CallClass::Start, limit(1));
-    let (bucket, _) = full().lease(share, want([1, 1]), at(0));
-    let (bucket, leased) = bucket.lease(share, want([1, 1]), at(0));
-    let Leased::Nothing { slots, .. } = leased else { panic!("{leased:?}") };
-    assert_eq!(slots.last(), Some(at(8 * 65_000)));
-    let (_, leased) = bucket.lease(share, want([1, 1]), at(0));
-    let Leased::Nothing { slots, .. } = leased else { panic!("{leased:?}") };
-    assert_eq!(slots.last(), Some(at(9 * 65_000)));
+    let (mut bucket, _) = full().lease(share, want([1, 1]), at(0));
+    for expected in (1..=9).map(|number| number * 65_000).chain([600_000, 600_000]) {
+        let (next, leased) = bucket.lease(share, want([1, 1]), at(0));
+        bucket = next;
+        let Leased::Nothing { mut slots, .. } = leased else { panic!("{leased:?}") };
+        assert_eq!(slots.next(), Some(at(expected)));
+    }
+}
+
+/// Two replicas; the upkeep of one of them needs one call, and that of the other is put off by it.
+#[test]
+fn a_replica_reserves_no_more_than_seconds_from_the_others() {
+    for (class, calls) in CallClass::ALL
+        .into_iter()
+        .flat_map(|class| [1, 60, 200, 10_000].map(|calls| (class, calls)))
+    {
+        let share = Share::of(class, limit(calls));
+        let least = class.together();
+        let (bucket, _) = full().lease(share, want([least, share.capacity()]), at(0));
+        let (bucket, mine) = bucket.lease(share, want([least, least]), at(0));
+        let (_, theirs) = bucket.lease(share, want([least, least]), at(0));
+        let [mine, theirs] = [mine, theirs].map(|leased| match leased {
+            Leased::Nothing { refill_at, mut slots } => {
+                let each = refill_at - at(0);
+                (slots.next().unwrap(), each)
+            }
+            Leased::Calls(_) => panic!("{class:?} {calls}: {leased:?}"),
+        });
+        let (first, each) = mine;
+        let bound = TimeDelta::seconds(5).max(each) + each;
+        assert!(theirs.0 - first <= bound, "{class:?} {calls}: {first} {}", theirs.0);
+    }
 }
 
 #[test]
