@@ -16,6 +16,7 @@ mod images;
 mod labels;
 mod manifests;
 mod mesh;
+mod meshes;
 mod parts;
 mod probes;
 mod public;
