@@ -20,6 +20,7 @@ mod cases;
 mod clocks;
 mod complete;
 mod confirm;
+mod counted;
 mod delete;
 mod deliver;
 mod deliver_again;

@@ -28,11 +28,16 @@ pub struct Process {
 impl Process {
     /// Starts a replica of `app`, on a host whose clock is so many seconds ahead.
     pub fn start(app: &TestApp, clock_shift: i64) -> Self {
+        Self::start_at(app, app.pool.connect_options().to_url_lossy().to_string(), clock_shift)
+    }
+
+    /// The same, with the database at another address.
+    pub fn start_at(app: &TestApp, database: String, clock_shift: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [port, admin] = free_ports();
         let mut command = Command::new(env!("CARGO_BIN_EXE_control"));
         command.env_clear().envs([
-            ("DATABASE_URL", app.pool.connect_options().to_url_lossy().to_string()),
+            ("DATABASE_URL", database),
             ("NANGO_API_URL", app.nango.url()),
             ("NANGO_SECRET_KEY", SECRET_KEY.to_owned()),
             ("NANGO_PROFILE_KEY", PROFILE_KEY.to_owned()),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// A listener as a mesh makes it.
-pub struct Made {
+pub(crate) struct Made {
     pub name: &'static str,
     pub manager: Value,
     pub buffer_limit: u64,
@@ -172,7 +172,7 @@ async fn by_istio() -> Vec<Made> {
     made.collect()
 }
 
-pub async fn made_by(mesh: &str) -> Vec<Made> {
+pub(crate) async fn made_by(mesh: &str) -> Vec<Made> {
     match mesh {
         "istio" => by_istio().await,
         "gateway" => by_envoy_gateway().await,
