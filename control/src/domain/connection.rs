@@ -185,6 +185,10 @@ pub struct Connection {
     pub requested_scopes: Vec<String>,
     /// What the open attempt requests, where that is something else.
     pub asked_scopes: Option<Vec<String>>,
+    /// The newest attempts whose credential was accepted, or refused for its account.
+    pub judged_attempts: Vec<AttemptId>,
+    /// The attempt that renewed the credential after it had ended here, if one did.
+    pub renewed_by: Option<AttemptId>,
     /// How the last attempt that ended did.
     pub last_authorization: Option<LastAuthorization>,
     pub client_metadata: serde_json::Value,
@@ -269,6 +273,8 @@ pub(crate) mod fixture {
             vault: has_vault.then(|| "bound".parse().unwrap()),
             requested_scopes: vec!["repo".to_owned()],
             asked_scopes: None,
+            judged_attempts: if has_vault { vec![attempt(1), attempt(9)] } else { Vec::new() },
+            renewed_by: None,
             last_authorization: None,
             client_metadata: serde_json::json!({}),
             profile: Profile::default(),

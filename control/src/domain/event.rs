@@ -15,8 +15,8 @@ pub enum Event {
     Listed { attempt: AttemptId, vault: NangoConnectionId, refresh: Refresh, profile: Profile },
     /// The vault was asked for what is bound here, and has nothing of that name.
     Missing,
-    /// The provider was asked with the credential, and took it or did not.
-    Probed { is_taken: bool, profile: Profile },
+    /// The provider was asked with the credential.
+    Probed { token: Token, profile: Profile },
     /// The attempt's time is up, and a last look at the vault found nothing of it.
     DeadlinePassed { attempt: AttemptId, was_called_back: bool },
     /// The client application asked for another attempt, which was opened at the vault.
@@ -37,6 +37,15 @@ pub enum Refresh {
     /// It fails, and so do many of the same integration: an outage of the provider looks like that,
     /// and costs nobody a connection.
     FailsWithMany,
+}
+
+/// What a provider says of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    Accepted,
+    Rejected,
+    /// It is rejected, and so are most others of the same integration that were tried: a provider's outage looks like that.
+    RejectedWithMany,
 }
 
 /// What an operator decided, and when it is.

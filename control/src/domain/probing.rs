@@ -1,7 +1,10 @@
 //! When a provider is asked who a token's user is: until that is known, when it may have stopped to take the token, and once
 //! in a while.
 
-use super::connection::{Connection, Status};
+use super::{
+    connection::{Connection, Reason, Status},
+    event::Token,
+};
 use chrono::TimeDelta;
 use std::str::FromStr;
 
@@ -45,17 +48,51 @@ pub const fn per_minute(calls_per_minute: u32) -> u32 {
     if probes == 0 { 1 } else { probes }
 }
 
+/// From so many rejected tokens on, more than half of those that were tried are many.
+const MANY: u64 = 3;
+
+/// How far back tokens that were accepted count.
+pub const ACCEPTED_WITHIN: TimeDelta = TimeDelta::minutes(10);
+/// How far back tokens that are believed to be revoked count.
+pub const REVOKED_WITHIN: TimeDelta = TimeDelta::hours(1);
+
+/// What an integration's provider said of its tokens lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    pub accepted: u64,
+    /// The one in question included.
+    pub rejected: u64,
+}
+
+impl Answers {
+    /// What one more rejection means.
+    pub const fn rejection(self) -> Token {
+        if self.rejected >= MANY && self.rejected > self.accepted {
+            Token::RejectedWithMany
+        } else {
+            Token::Rejected
+        }
+    }
+}
+
 impl Connection {
     /// Whether a provider's word on its token changes anything.
     pub fn can_be_probed(&self) -> bool {
-        self.status == Status::Active || self.is_unverified()
+        self.status == Status::Active || self.is_unverified() || self.is_rejected()
+    }
+
+    /// Whether the provider does not take its token, as far as is believed. A provider that is well again takes it.
+    fn is_rejected(&self) -> bool {
+        self.status == Status::NeedsReauth
+            && self.reason.as_deref() == Some(Reason::TokenRejected.as_str())
     }
 
     /// After which wait it must be probed again, when the first of these probes was asked for so long ago.
     pub fn probe_again_after(&self, age: TimeDelta) -> Option<TimeDelta> {
         let is_open = self.doubts.rejected_since.is_some()
             || self.profile.account_id.is_none()
-            || self.is_unverified();
+            || self.is_unverified()
+            || self.is_rejected();
         (self.can_be_probed() && is_open).then(|| age.clamp(FIRST_WAIT, LAST_WAIT))
     }
 }
@@ -63,7 +100,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::connection::{Reason, fixture::connection};
+    use crate::domain::connection::fixture::connection;
     use chrono::DateTime;
 
     #[test]
@@ -89,13 +126,34 @@ mod tests {
             connection.doubts.rejected_since = Some(DateTime::UNIX_EPOCH);
             assert_eq!(connection.probe_again_after(TimeDelta::zero()), first, "{status:?}");
         }
-        let mut unverified = connection(Status::NeedsReauth);
-        unverified.reason = Some(Reason::AccountUnverified.as_str().to_owned());
-        unverified.profile.account_id = Some("1".to_owned());
-        for (age, expected) in
-            [(0, FIRST_WAIT), (600, TimeDelta::seconds(600)), (99_999, LAST_WAIT)]
-        {
-            assert_eq!(unverified.probe_again_after(TimeDelta::seconds(age)), Some(expected));
+        for reason in [Reason::AccountUnverified, Reason::TokenRejected] {
+            let mut lost = connection(Status::NeedsReauth);
+            lost.reason = Some(reason.as_str().to_owned());
+            lost.profile.account_id = Some("1".to_owned());
+            for (age, expected) in
+                [(0, FIRST_WAIT), (600, TimeDelta::seconds(600)), (99_999, LAST_WAIT)]
+            {
+                let wait = lost.probe_again_after(TimeDelta::seconds(age));
+                assert_eq!(wait, Some(expected), "{reason:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn most_of_those_that_were_tried_are_many_from_three_on() {
+        for (accepted, rejected, with_many) in [
+            (0, 1, false),
+            (0, 2, false),
+            (0, 3, true),
+            (2, 3, true),
+            (3, 3, false),
+            (3, 4, true),
+            (100, 20, false),
+            (19, 20, true),
+        ] {
+            let expected = if with_many { Token::RejectedWithMany } else { Token::Rejected };
+            let answers = Answers { accepted, rejected };
+            assert_eq!(answers.rejection(), expected, "{answers:?}");
         }
     }
 

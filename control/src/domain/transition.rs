@@ -53,8 +53,10 @@ pub struct Transition {
     pub event: Option<EventType>,
     /// After which waits the vault must be emptied.
     pub empties_vault: &'static [Duration],
-    /// Whether the provider must be asked whose account it is.
+    /// Whether the provider must be asked whose account it is, or whether it takes the token again.
     pub probes: bool,
+    /// The attempt that renewed the credential although it had ended.
+    pub renewed_by: Option<AttemptId>,
 }
 
 /// What becomes of the reason.
@@ -111,6 +113,7 @@ impl Transition {
             event: None,
             empties_vault: &[],
             probes: false,
+            renewed_by: None,
         }
     }
 
@@ -141,7 +144,8 @@ impl Connection {
         }
         self.doubts = transition.doubts;
         if let Some((end, reason)) = transition.attempt_ended {
-            self.open_attempt = None;
+            let is_judged = end == AttemptEnd::Done || reason == Some(Reason::AccountChanged);
+            self.judged_attempts.extend(self.open_attempt.take().filter(|_| is_judged));
             self.last_authorization = Some(LastAuthorization {
                 outcome: end.outcome().to_owned(),
                 reason: reason.map(|reason| reason.as_str().to_owned()),
@@ -166,6 +170,7 @@ impl Connection {
             self.vault = Some(vault.clone());
             self.checked_at = Some(at);
         }
+        self.renewed_by = transition.renewed_by.or(self.renewed_by);
         if let Some(profile) = &transition.profile {
             self.profile = profile.clone();
         }

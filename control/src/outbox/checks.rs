@@ -67,7 +67,7 @@ impl Outbox {
         let now = self.store.connection(As::Worker, &row.tenant, before.id).await?;
         // A foreign key holds that there is one.
         let Some(now) = now else { return Ok(()) };
-        if let Some(event) = self.probe(&now, row).await {
+        if let Some(event) = self.probe(&now, row).await? {
             self.apply_answer(&now, event).await?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use crate::{
     domain::{
         audit::Actor,
         connection::Connection,
-        event::{Event, Refresh, Rules},
+        event::{Event, Refresh, Rules, Token},
         profile::{Me, Profile},
         transition::Effect,
     },
@@ -181,14 +181,23 @@ impl Outbox {
     }
 
     /// Whether the provider takes the token, and whose it is; nothing, where nobody can say.
-    pub(super) async fn probe(&self, known: &Connection, row: &Listed) -> Option<Event> {
-        let mapping = self.catalogue.mapping(&known.provider)?;
-        let rejected = Event::Probed { is_taken: false, profile: Profile::default() };
-        match self.nango.profile(mapping, &row.integration, &row.id).await {
-            Ok(Me::Is(profile)) => Some(Event::Probed { is_taken: true, profile }),
-            Ok(Me::TokenRejected) => Some(rejected),
-            Err(error) if error.is_rejected_token() => Some(rejected),
+    pub(super) async fn probe(
+        &self,
+        known: &Connection,
+        row: &Listed,
+    ) -> Result<Option<Event>, StoreError> {
+        let Some(mapping) = self.catalogue.mapping(&known.provider) else { return Ok(None) };
+        Ok(match self.nango.profile(mapping, &row.integration, &row.id).await {
+            Ok(Me::Is(profile)) => Some(Event::Probed { token: Token::Accepted, profile }),
+            Ok(Me::TokenRejected) => Some(self.rejected(known).await?),
+            Err(error) if error.is_rejected_token() => Some(self.rejected(known).await?),
             Ok(Me::Unsaid) | Err(_) => None,
-        }
+        })
+    }
+
+    /// The provider rejects the token: this one, or nearly all.
+    pub(super) async fn rejected(&self, known: &Connection) -> Result<Event, StoreError> {
+        let answers = self.store.answers(known, self.clock.now()).await?;
+        Ok(Event::Probed { token: answers.rejection(), profile: Profile::default() })
     }
 }

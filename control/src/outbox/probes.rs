@@ -4,9 +4,9 @@ use super::{Outbox, checks::Unchecked};
 use crate::{
     domain::{
         connection::Connection,
-        event::Event,
+        event::{Event, Token},
         probing::per_minute,
-        profile::{Me, Profile},
+        profile::Me,
     },
     nango::NangoError,
     store::{As, ClaimedJob, StoreError},
@@ -29,16 +29,16 @@ impl Outbox {
             return Ok(None);
         };
         let probed = match self.nango.profile(mapping, &connection.integration, vault).await {
-            Ok(Me::Is(profile)) => Some((true, profile)),
-            Ok(Me::TokenRejected) => Some((false, Profile::default())),
-            Err(error) if error.is_rejected_token() => Some((false, Profile::default())),
+            Ok(Me::Is(profile)) => Some(Event::Probed { token: Token::Accepted, profile }),
+            Ok(Me::TokenRejected) => Some(self.rejected(connection).await?),
+            Err(error) if error.is_rejected_token() => Some(self.rejected(connection).await?),
             // The provider said something else to this token. It may be asked again later.
             Ok(Me::Unsaid)
             | Err(NangoError::Refused { status: 400..=499, .. } | NangoError::Malformed(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        if let Some((is_taken, profile)) = probed {
-            self.apply_answer(connection, Event::Probed { is_taken, profile }).await?;
+        if let Some(event) = probed {
+            self.apply_answer(connection, event).await?;
         }
         let now = self.clock.now();
         let after = self.store.connection(As::Worker, &job.tenant, job.connection).await?;

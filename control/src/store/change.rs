@@ -288,7 +288,8 @@ async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
             open_attempt_id = $9, nango_connection_id = $10, provider_account_id = $11, display_name = $12,
             username = $13, avatar = $14, missing_since = $15, refresh_failing_since = $16, rejected_since = $17,
             requested_scopes = $18, asked_scopes = $19, authorized_scopes = $20, covered_scopes = $21,
-            last_authorization_outcome = $22, last_authorization_reason = $23, last_authorization_at = $24
+            last_authorization_outcome = $22, last_authorization_reason = $23, last_authorization_at = $24,
+            renewed_by = $25
          WHERE tenant_id = $1 AND connection_id = $2",
     )
     .bind(after.tenant.as_str())
@@ -315,6 +316,7 @@ async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
     .bind(last.map(|last| &last.outcome))
     .bind(last.and_then(|last| last.reason.as_ref()))
     .bind(last.map(|last| last.at))
+    .bind(after.renewed_by.map(AttemptId::as_uuid))
     .execute(&mut **tx)
     .await?;
     Ok(())

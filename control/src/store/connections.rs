@@ -58,6 +58,8 @@ pub(super) struct Row {
     authorized_scopes: Option<Vec<String>>,
     covered_scopes: Option<Vec<String>>,
     asked_scopes: Option<Vec<String>>,
+    judged_attempts: Vec<Uuid>,
+    renewed_by: Option<Uuid>,
     last_authorization_outcome: Option<String>,
     last_authorization_reason: Option<String>,
     last_authorization_at: Option<DateTime<Utc>>,
@@ -94,6 +96,8 @@ impl TryFrom<Row> for Connection {
             vault: vault.map(|id| read("connections.nango_connection_id", id)).transpose()?,
             requested_scopes: row.requested_scopes,
             asked_scopes: row.asked_scopes,
+            judged_attempts: row.judged_attempts.into_iter().map(AttemptId::from_uuid).collect(),
+            renewed_by: row.renewed_by.map(AttemptId::from_uuid),
             last_authorization: ended.map(|(outcome, at)| LastAuthorization {
                 outcome,
                 reason,
@@ -128,7 +132,12 @@ macro_rules! select {
                  version, sequence, open_attempt_id, nango_connection_id, requested_scopes, client_metadata,
                  provider_account_id, display_name, username, avatar, authorized_scopes, covered_scopes, asked_scopes,
                  last_authorization_outcome, last_authorization_reason, last_authorization_at, missing_since, refresh_failing_since,
-                 rejected_since, created_at
+                 rejected_since, created_at, renewed_by,
+                 -- Nango lists from a replica that may lag: not only the newest.
+                 ARRAY(SELECT attempt_id FROM attempts
+                     WHERE attempts.tenant_id = connections.tenant_id AND attempts.connection_id = connections.connection_id
+                         AND (attempts.status = 'done' OR attempts.reason = 'account_changed')
+                     ORDER BY attempt_id DESC LIMIT 8) AS judged_attempts
              FROM connections WHERE ",
             $which
         )

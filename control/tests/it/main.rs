@@ -55,6 +55,7 @@ mod pull;
 mod receiver;
 mod reconnect;
 mod rehearsal;
+mod renewals;
 mod resealed;
 mod retention;
 mod scopes;

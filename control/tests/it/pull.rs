@@ -92,6 +92,7 @@ async fn write_as_service(app: &TestApp, number: i64) {
         event: Some(EventType::Updated),
         empties_vault: &[],
         probes: false,
+        renewed_by: None,
     };
     let changed = app.store.change(As::Worker, change, |_| Effect::Changed(updated)).await;
     assert!(matches!(changed.unwrap(), Changed::Applied(_)));

@@ -2,13 +2,12 @@
 //! is, the connection is not active, and no notification names an account that was not verified.
 
 use super::{
-    Effect, EventType, NangoConnectionId, NewReason, Refresh, Rules, Transition, believed, in_use,
-    lasted, needs_reauth,
+    AttemptId, Effect, EventType, NangoConnectionId, NewReason, Refresh, Rules, Token, Transition,
+    in_use,
 };
 use crate::domain::{
     audit::AuditAction,
     connection::{Connection, Doubts, Reason, Status},
-    life::REJECTED_FOR,
     profile::Profile,
     transition::AttemptEnd,
 };
@@ -59,14 +58,49 @@ impl Connection {
         })
     }
 
+    /// Whether the credential of this attempt was accepted, or refused for its account.
+    pub(super) fn has_judged(&self, attempt: AttemptId) -> bool {
+        self.renewed_by == Some(attempt) || self.judged_attempts.contains(&attempt)
+    }
+
+    /// An attempt that nobody waits for any more renewed the credential at Nango.
+    pub(super) fn renewed(&self, attempt: AttemptId, refresh: Refresh, rules: Rules) -> Effect {
+        let is_known = self.profile.account_id.is_some();
+        let transition = if is_known && !rules.may_change_account {
+            Transition {
+                reason: NewReason::Now(Reason::AccountUnverified),
+                ..Transition::to(Status::NeedsReauth, AuditAction::AccountUnverified)
+            }
+        } else {
+            match self.seen(refresh, rules) {
+                Effect::Changed(transition) => transition,
+                Effect::Noted(doubts) => {
+                    Transition { doubts, ..self.staying(AuditAction::Updated) }
+                }
+                Effect::Unchanged | Effect::Extra(_) | Effect::Refused(_) => {
+                    self.staying(AuditAction::Updated)
+                }
+            }
+        };
+        let confirmed = self.vault.clone();
+        Effect::Changed(Transition {
+            confirmed,
+            probes: true,
+            renewed_by: Some(attempt),
+            ..transition
+        })
+    }
+
     /// Whether Nango should hold a credential of it.
     pub const fn is_authorized(&self) -> bool {
         matches!(self.status, Status::Active | Status::NeedsReauth)
     }
 
-    /// Whether no attempt has ended since `earlier`: what a provider said of the credential then is said of this one.
+    /// Whether nothing was renewed since `earlier`: what a provider said of the credential then is said of this one.
     pub fn has_credential_of(&self, earlier: &Self) -> bool {
-        self.vault == earlier.vault && self.last_authorization == earlier.last_authorization
+        let credential =
+            |of: &Self| (of.vault.clone(), of.last_authorization.clone(), of.renewed_by);
+        credential(self) == credential(earlier)
     }
 
     /// Whether a reconnect brought a credential whose account is not known yet.
@@ -75,18 +109,12 @@ impl Connection {
     }
 
     /// The provider was asked whose credential it is, while that was not known.
-    pub(super) fn verified(&self, is_taken: bool, profile: Profile, rules: Rules) -> Effect {
+    pub(super) fn verified(&self, token: Token, profile: Profile, rules: Rules) -> Effect {
+        if token != Token::Accepted {
+            return self.rejected(token, rules);
+        }
         // A reconnect that was started meanwhile has an end of its own.
         let ended = |end| self.open_attempt.is_none().then_some(end);
-        let rejected_since = self.doubts.rejected_since;
-        if !is_taken {
-            return if lasted(rejected_since, REJECTED_FOR, rules.at) {
-                Effect::Changed(needs_reauth(Reason::TokenRejected))
-            } else {
-                let rejected_since = believed(rejected_since, rules.at).or(Some(rules.at));
-                self.noted(Doubts { rejected_since, ..self.doubts })
-            };
-        }
         if profile.account_id.is_none() {
             return self.noted(Doubts { rejected_since: None, ..self.doubts });
         }

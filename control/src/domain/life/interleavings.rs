@@ -15,6 +15,8 @@ fn event() -> impl Strategy<Value = Event> {
         prop_oneof![Just(None), Just(Some("1")), Just(Some("2"))]
             .prop_map(|id| Profile { account_id: id.map(str::to_owned), ..Profile::default() })
     };
+    let token =
+        prop_oneof![Just(Token::Accepted), Just(Token::Rejected), Just(Token::RejectedWithMany)];
     prop_oneof![
         number()
             .prop_map(|attempt| Event::CallbackFailed { attempt, reason: Reason::AccessDenied }),
@@ -23,8 +25,7 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         number().prop_map(|attempt| Event::ApprovalAwaited { attempt }),
         Just(Event::Missing),
-        (any::<bool>(), profile())
-            .prop_map(|(is_taken, profile)| Event::Probed { is_taken, profile }),
+        (token, profile()).prop_map(|(token, profile)| Event::Probed { token, profile }),
         (number(), any::<bool>()).prop_map(|(attempt, was_called_back)| {
             Event::DeadlinePassed { attempt, was_called_back }
         }),

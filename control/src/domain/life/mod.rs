@@ -6,6 +6,8 @@
 
 mod account;
 #[cfg(test)]
+mod account_tests;
+#[cfg(test)]
 mod interleavings;
 #[cfg(test)]
 mod tests;
@@ -13,7 +15,7 @@ mod tests;
 use super::{
     audit::AuditAction,
     connection::{Connection, Doubts, Reason, Status},
-    event::{Event, Refresh, Rules},
+    event::{Event, Refresh, Rules, Token},
     notification::EventType,
     profile::Profile,
     skew::SKEW_MAX,
@@ -33,6 +35,8 @@ const MISSING_FOR: TimeDelta = TimeDelta::seconds(60);
 const REFRESH_FAILING_FOR: TimeDelta = TimeDelta::hours(1);
 /// One answer 401 may be a provider's bad minute.
 const REJECTED_FOR: TimeDelta = TimeDelta::seconds(60);
+/// Many at once may be its bad hour.
+const REJECTED_WITH_MANY_FOR: TimeDelta = TimeDelta::hours(1);
 
 use Status::{Active, Deleted, Deleting, Expired, Failed, NeedsReauth, Pending};
 
@@ -48,8 +52,10 @@ impl Connection {
                 Active | NeedsReauth if self.vault.as_ref() == Some(&vault) => {
                     if self.open_attempt == Some(attempt) {
                         self.reauthorized(vault, refresh, profile, rules)
-                    } else {
+                    } else if self.has_judged(attempt) {
                         self.seen(refresh, rules)
+                    } else {
+                        self.renewed(attempt, refresh, rules)
                     }
                 }
                 Pending | Active | NeedsReauth | Failed | Expired | Deleting | Deleted => {
@@ -58,7 +64,7 @@ impl Connection {
             },
             Event::ApprovalAwaited { attempt } => self.approval_awaited(attempt),
             Event::Missing => self.missing(rules),
-            Event::Probed { is_taken, profile } => self.probed(is_taken, profile, rules),
+            Event::Probed { token, profile } => self.probed(token, profile, rules),
             Event::DeadlinePassed { attempt, was_called_back } => {
                 self.deadline_passed(attempt, was_called_back)
             }
@@ -183,28 +189,27 @@ impl Connection {
         }
     }
 
-    fn probed(&self, is_taken: bool, profile: Profile, rules: Rules) -> Effect {
+    fn probed(&self, token: Token, profile: Profile, rules: Rules) -> Effect {
         if self.is_unverified() {
-            return self.verified(is_taken, profile, rules);
+            return self.verified(token, profile, rules);
         }
-        let since = self.doubts.rejected_since;
         let is_anothers = self.is_of_another_account(&profile) && !rules.may_change_account;
-        match (self.status, is_taken) {
-            (Active, false) if lasted(since, REJECTED_FOR, rules.at) => {
-                Effect::Changed(needs_reauth(Reason::TokenRejected))
-            }
-            (Active, false) => {
-                let rejected_since = believed(since, rules.at).or(Some(rules.at));
-                self.noted(Doubts { rejected_since, ..self.doubts })
-            }
+        match (self.status, token) {
+            (Active, Token::Rejected | Token::RejectedWithMany) => self.rejected(token, rules),
             // A reconnect that nobody waited for brought it.
-            (Active, true) if is_anothers => Effect::Changed(needs_reauth(Reason::AccountChanged)),
-            (NeedsReauth, true) if self.is_because(Reason::TokenRejected) && !is_anothers => {
-                let is_known = profile.account_id.is_some();
-                let profile = is_known.then(|| profile.or_scopes_of(&self.profile));
+            (Active, Token::Accepted) if is_anothers => {
+                Effect::Changed(needs_reauth(Reason::AccountChanged))
+            }
+            // It may have been renewed since its account was verified.
+            (NeedsReauth, Token::Accepted)
+                if self.is_because(Reason::TokenRejected)
+                    && !is_anothers
+                    && profile.account_id.is_some() =>
+            {
+                let profile = Some(profile.or_scopes_of(&self.profile));
                 Effect::Changed(Transition { profile, ..recovered() })
             }
-            (Active, true) => {
+            (Active, Token::Accepted) => {
                 let doubts = Doubts { rejected_since: None, ..self.doubts };
                 let profile = profile.or_scopes_of(&self.profile);
                 if profile.account_id.is_some() && profile != self.profile {
@@ -220,6 +225,21 @@ impl Connection {
             }
             (Pending | NeedsReauth | Failed | Expired | Deleting | Deleted, _) => Effect::Unchanged,
         }
+    }
+
+    /// The provider does not take the token; it is asked again later, also once that is believed.
+    fn rejected(&self, token: Token, rules: Rules) -> Effect {
+        let grace = match token {
+            Token::RejectedWithMany => REJECTED_WITH_MANY_FOR,
+            Token::Rejected | Token::Accepted => REJECTED_FOR,
+        };
+        let since = self.doubts.rejected_since;
+        if lasted(since, grace, rules.at) {
+            let lost = needs_reauth(Reason::TokenRejected);
+            return Effect::Changed(Transition { probes: true, ..lost });
+        }
+        let rejected_since = believed(since, rules.at).or(Some(rules.at));
+        self.noted(Doubts { rejected_since, ..self.doubts })
     }
 
     fn deadline_passed(&self, attempt: AttemptId, was_called_back: bool) -> Effect {

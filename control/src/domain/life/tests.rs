@@ -5,7 +5,7 @@ use crate::domain::connection::fixture::{attempt, connection};
 
 /// What can be seen of an effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Nothing,
     /// Kept for the next look.
     Doubted,
@@ -20,7 +20,7 @@ const D: Seen = Doubted;
 const U: Seen = Undone;
 const R: Seen = Seen::Refused;
 
-fn seen(effect: &Effect) -> Seen {
+pub(super) fn seen(effect: &Effect) -> Seen {
     match effect {
         Effect::Unchanged => Nothing,
         Effect::Noted(_) => Doubted,
@@ -30,20 +30,20 @@ fn seen(effect: &Effect) -> Seen {
     }
 }
 
-fn at(seconds: i64) -> Rules {
+pub(super) fn at(seconds: i64) -> Rules {
     Rules::at(DateTime::from_timestamp(seconds, 0).unwrap())
 }
 
-fn listed(number: u64, vault: &str, refresh: Refresh) -> Event {
+pub(super) fn listed(number: u64, vault: &str, refresh: Refresh) -> Event {
     let vault = vault.parse().unwrap();
     Event::Listed { attempt: attempt(number), vault, refresh, profile: Profile::default() }
 }
 
-fn of_account(id: &str) -> Profile {
+pub(super) fn of_account(id: &str) -> Profile {
     Profile { account_id: Some(id.to_owned()), ..Profile::default() }
 }
 
-fn changed(effect: Effect) -> Transition {
+pub(super) fn changed(effect: Effect) -> Transition {
     let Effect::Changed(transition) = effect else { panic!("nothing changed: {effect:?}") };
     transition
 }
@@ -79,7 +79,7 @@ fn every_state_answers_every_event() {
     let denied =
         |number| Event::CallbackFailed { attempt: attempt(number), reason: Reason::AccessDenied };
     let late = |was_called_back| Event::DeadlinePassed { attempt: attempt(1), was_called_back };
-    let probed = |is_taken| Event::Probed { is_taken, profile: Profile::default() };
+    let probed = |token| Event::Probed { token, profile: Profile::default() };
     let [works, fails] = [Refresh::Works, Refresh::Fails];
     let reconnected = Event::Reconnected { attempt: attempt(2), scopes: None };
     let [pending, stays, needs] =
@@ -95,8 +95,8 @@ fn every_state_answers_every_event() {
     check(false, approval(1), [waits, N, N, N, N, N, N]);
     check(false, approval(2), [N, N, N, N, N, N, N]);
     check(false, Event::Missing, [N, D, D, N, N, N, N]);
-    check(false, probed(true), [N, N, N, N, N, N, N]);
-    check(false, probed(false), [N, D, N, N, N, N, N]);
+    check(false, probed(Token::Accepted), [N, N, N, N, N, N, N]);
+    check(false, probed(Token::Rejected), [N, D, N, N, N, N, N]);
     check(false, late(false), [expired, N, N, N, N, N, N]);
     check(false, late(true), [failed, N, N, N, N, N, N]);
     check(false, reconnected, [pending, stays, needs, pending, pending, R, R]);
@@ -183,7 +183,7 @@ fn a_refresh_that_fails_costs_the_connection_only_after_its_grace_and_not_with_m
 
 #[test]
 fn a_reason_is_cleared_by_its_own_kind_of_evidence_only() {
-    let taken = || Event::Probed { is_taken: true, profile: of_account("1") };
+    let taken = || Event::Probed { token: Token::Accepted, profile: of_account("1") };
     let works = || listed(9, "bound", Refresh::Works);
     let rows = [
         // The reason, whether a sweep without errors ends it, and whether a good probe does.
@@ -203,14 +203,14 @@ fn a_reason_is_cleared_by_its_own_kind_of_evidence_only() {
 
 #[test]
 fn a_token_is_rejected_when_it_is_rejected_twice() {
-    let rejected = || Event::Probed { is_taken: false, profile: Profile::default() };
+    let rejected = || Event::Probed { token: Token::Rejected, profile: Profile::default() };
     let mut active = connection(Active);
     let Effect::Noted(doubts) = active.apply(rejected(), at(0)) else { panic!("not noted") };
     active.doubts = doubts;
     assert_eq!(active.apply(rejected(), at(59)), Effect::Unchanged);
     let lost = changed(active.apply(rejected(), at(60)));
     assert_eq!((lost.status, lost.reason), (NeedsReauth, NewReason::Now(Reason::TokenRejected)));
-    let taken = Event::Probed { is_taken: true, profile: Profile::default() };
+    let taken = Event::Probed { token: Token::Accepted, profile: Profile::default() };
     assert_eq!(active.apply(taken, at(60)), Effect::Noted(Doubts::NONE));
 }
 
@@ -242,14 +242,14 @@ fn another_account_is_refused_unless_the_operator_lets_it() {
     let same = changed(active.apply(of("1"), at(0)));
     assert_eq!((same.status, same.event), (Active, Some(EventType::Reauthorized)));
     // A reconnect that nobody waited for is seen by the next probe.
-    let probe = Event::Probed { is_taken: true, profile: of_account("2") };
+    let probe = Event::Probed { token: Token::Accepted, profile: of_account("2") };
     assert_eq!(changed(active.apply(probe, at(0))).status, NeedsReauth);
 }
 
 #[test]
 fn what_is_learned_of_the_user_later_is_told() {
     let active = connection(Active);
-    let probe = || Event::Probed { is_taken: true, profile: of_account("1") };
+    let probe = || Event::Probed { token: Token::Accepted, profile: of_account("1") };
     let learned = changed(active.apply(probe(), at(0)));
     assert_eq!((learned.status, learned.event), (Active, Some(EventType::Updated)));
     let mut knows = active;
@@ -275,73 +275,11 @@ fn a_doubt_from_the_future_begins_now_and_is_not_in_doubt_for_ever() {
     let mut connection = connection(Active);
     connection.doubts.missing_since = tomorrow;
     connection.doubts.rejected_since = tomorrow;
-    let rejected = Event::Probed { is_taken: false, profile: Profile::default() };
+    let rejected = Event::Probed { token: Token::Rejected, profile: Profile::default() };
     for (event, expected) in [(Event::Missing, Deleted), (rejected, NeedsReauth)] {
         let Effect::Noted(doubts) = connection.apply(event.clone(), at(1000)) else { panic!() };
         let later = Connection { doubts, ..connection.clone() };
         assert_eq!(later.apply(event.clone(), at(1059)), Effect::Unchanged, "{event:?}");
         assert_eq!(changed(later.apply(event, at(1060))).status, expected);
     }
-}
-
-#[test]
-fn an_unknown_account_is_verified_by_the_providers_answer_and_by_nothing_else() {
-    let mut reconnected = connection(Active);
-    reconnected.profile = of_account("1");
-    reconnected.open_attempt = Some(attempt(1));
-    let entered = changed(reconnected.apply(listed(1, "bound", Refresh::Works), at(0)));
-    assert_eq!(
-        (entered.status, entered.reason, entered.event, entered.probes),
-        (NeedsReauth, NewReason::Now(Reason::AccountUnverified), None, true)
-    );
-    let unverified = reconnected.after(&entered, at(0).at);
-    assert_eq!(unverified.next_action(), Some("wait"));
-    let probed = |is_taken, profile| Event::Probed { is_taken, profile };
-    let is = |status, event| Became(status, Some(event));
-    for (event, expected) in [
-        (probed(true, of_account("1")), is(Active, EventType::Reauthorized)),
-        (probed(true, of_account("2")), is(NeedsReauth, EventType::NeedsReauth)),
-        (probed(true, Profile::default()), Nothing),
-        (probed(false, Profile::default()), Doubted),
-        (listed(1, "bound", Refresh::Works), Nothing),
-        (listed(9, "bound", Refresh::Works), Nothing),
-        (listed(9, "bound", Refresh::Fails), Nothing),
-        (Event::Missing, Doubted),
-    ] {
-        assert_eq!(seen(&unverified.apply(event.clone(), at(0))), expected, "{event:?}");
-    }
-    let accepts = Rules { may_change_account: true, ..at(0) };
-    let other = changed(unverified.apply(probed(true, of_account("2")), accepts));
-    assert_eq!((other.status, other.profile), (Active, Some(of_account("2"))));
-    let rejected_since = Some(at(0).at);
-    let rejected = Connection { doubts: Doubts { rejected_since, ..Doubts::NONE }, ..unverified };
-    let lost = changed(rejected.apply(probed(false, Profile::default()), at(60)));
-    assert_eq!(lost.reason, NewReason::Now(Reason::TokenRejected));
-}
-
-#[test]
-fn where_any_account_is_welcome_an_unknown_one_is_active_and_not_named() {
-    let mut reconnected = connection(Active);
-    reconnected.profile = of_account("1");
-    reconnected.open_attempt = Some(attempt(1));
-    let accepts = Rules { may_change_account: true, ..at(0) };
-    let accepted = changed(reconnected.apply(listed(1, "bound", Refresh::Works), accepts));
-    assert_eq!((accepted.status, accepted.probes), (Active, true));
-    assert_eq!(accepted.profile, Some(Profile::default()));
-}
-
-#[test]
-fn what_was_asked_before_a_reconnect_ended_is_said_of_another_credential() {
-    let mut asked = connection(Active);
-    asked.profile = of_account("1");
-    asked.open_attempt = Some(attempt(1));
-    let unverified = asked
-        .clone()
-        .after(&changed(asked.apply(listed(1, "bound", Refresh::Works), at(1))), at(1).at);
-    assert!(unverified.is_unverified());
-    assert!(!unverified.has_credential_of(&asked));
-    assert!(unverified.has_credential_of(&unverified.clone()));
-    let mut started = asked.clone();
-    started.open_attempt = None;
-    assert!(asked.has_credential_of(&started), "a reconnect that has not ended changed nothing");
 }
