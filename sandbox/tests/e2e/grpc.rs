@@ -4,6 +4,7 @@
 
 use crate::{
     load::{call, webhook},
+    raw,
     support::{Answer, Edge, Http, Prepared, Sending},
     wire::{Message, Wire},
 };
@@ -192,5 +193,20 @@ async fn a_refusal_of_the_overload_manager_has_its_status_for_grpc_too_and_says_
             let line = line.await.unwrap();
             assert_eq!((&line["status"], &line["reason"]), (&json!(503), &json!("overload")));
         }
+    }
+}
+
+/// The mapper makes 503 of 408 after it has written down the status; what `statuses` restores must be the new one.
+#[tokio::test]
+async fn a_slow_webhook_is_503_for_grpc_too() {
+    let edge = Edge::start().await;
+    for media_type in ["application/json", TYPES[0]] {
+        let request = format!(
+            "POST /webhooks/nango HTTP/1.1\r\nhost: edge\r\nconnection: close\r\ncontent-type: {media_type}\r\n\
+             x-nango-hmac-sha256: {}\r\ncontent-length: 100\r\n\r\n{{",
+            "0".repeat(64)
+        );
+        let answer = raw::exchange(&edge, edge.envoy.addresses.public, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{media_type}: {answer}");
     }
 }
