@@ -13,13 +13,15 @@ use contract::{
 };
 use sha2::{Digest, Sha256};
 
+pub(super) const PATH: &str = "/webhooks/nango";
+
 /// `POST /webhooks/nango`
 ///
 /// It is answered once its receipt is committed, whatever it says; the outbox looks into it. Nango
 /// repeats only after 5xx, so that a failure of ours must never look like the webhook's.
 #[utoipa::path(
     post,
-    path = "/webhooks/nango",
+    path = PATH,
     operation_id = "webhook",
     tag = document::PUBLIC,
     security(("webhookSignature" = [])),
