@@ -7,6 +7,10 @@
 
 # A checkout that was copied has the file of the other one, whose sandbox is not this folder's to control.
 if [ -z "${SANDBOX_ENV:-}" ]; then
+    if ! [ -e target/sandbox/sandbox.env ]; then
+        echo "there is no target/sandbox/sandbox.env here: in the folder of the repository, run: cargo sandbox up --detach" >&2
+        return 1
+    fi
     of=$(sed -n "s/^SANDBOX_ROOT='\(.*\)'\$/\1/p" target/sandbox/sandbox.env) || return
     if [ -n "$of" ] && ! [ "$of" -ef . ]; then
         echo "the sandbox that target/sandbox/sandbox.env names runs in $of, and this folder is a copy of it; start one here" >&2
