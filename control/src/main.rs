@@ -73,8 +73,12 @@ enum AuditCommand {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum MissingCommand {
-    /// They were deleted at Nango: delete as many here, too.
-    Confirm,
+    /// They were deleted at Nango: delete those that are missing now here, too.
+    Confirm {
+        /// How many are missing, as `control missing` said. If there are more or fewer by now, nothing is changed.
+        #[arg(long)]
+        count: u64,
+    },
     /// They were not: keep them, and look again.
     Dismiss,
 }
@@ -179,7 +183,7 @@ async fn decide(
     store.compare_clocks().await?;
     let told = match command {
         None => missing::show(&store).await?,
-        Some(MissingCommand::Confirm) => missing::confirm(&store, &clock).await?,
+        Some(MissingCommand::Confirm { count }) => missing::confirm(&store, &clock, count).await?,
         Some(MissingCommand::Dismiss) => missing::dismiss(&store, &clock).await?,
     };
     print!("{told}");

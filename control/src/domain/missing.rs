@@ -7,8 +7,6 @@ use chrono::TimeDelta;
 
 /// For so long a believed deletion counts against the next: a few after a few are many.
 pub const GONE_WITHIN: TimeDelta = TimeDelta::hours(24);
-/// For so long an operator's confirmation holds: longer than what was deleted by it counts.
-pub const ACCEPTED_FOR: TimeDelta = TimeDelta::hours(48);
 
 /// From so many on, more than one in twenty are many.
 const SOME: u64 = 5;
@@ -17,7 +15,8 @@ const MANY_IN: u64 = 20;
 const FEW: u64 = 2;
 const HALF_IN: u64 = 2;
 
-/// How many connections there are, of an integration or of all.
+/// How many connections there are, of an integration or of all. What an operator confirmed to be deleted at Nango is in
+/// none of the numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
     /// Those that Nango should have, the missing ones included.
@@ -29,14 +28,28 @@ pub struct Census {
 }
 
 impl Census {
-    /// Whether too many are missing for each to have been deleted, beyond those that an operator confirmed.
-    pub const fn is_mass(self, accepted: u64) -> bool {
-        let suspicious = self.missing.saturating_add(self.gone).saturating_sub(accepted);
+    /// All integrations together.
+    pub fn all(by_integration: &[Self]) -> Self {
+        by_integration.iter().fold(Self::default(), |all, of| Self {
+            live: all.live.saturating_add(of.live),
+            missing: all.missing.saturating_add(of.missing),
+            gone: all.gone.saturating_add(of.gone),
+        })
+    }
+
+    /// Whether too many are missing for each to have been deleted.
+    pub const fn is_mass(self) -> bool {
+        let suspicious = self.missing.saturating_add(self.gone);
         let all = self.live.saturating_add(self.gone);
         let are_many = suspicious >= SOME && suspicious.saturating_mul(MANY_IN) > all;
         let are_most = suspicious >= FEW && suspicious.saturating_mul(HALF_IN) > all;
         self.missing > 0 && (are_many || are_most)
     }
+}
+
+/// Whether they are too many, of all or of one integration.
+fn are_mass(by_integration: &[Census]) -> bool {
+    Census::all(by_integration).is_mass() || by_integration.iter().any(|it| it.is_mass())
 }
 
 /// What a whole walk says of deletions.
@@ -51,10 +64,9 @@ pub enum Verdict {
 }
 
 /// Judges a whole walk. What is held stays held until an operator decides, or until nothing at all is missing.
-pub fn judge(is_held: bool, all: Census, by_integration: &[Census], accepted: u64) -> Verdict {
-    let is_mass = all.is_mass(accepted) || by_integration.iter().any(|it| it.is_mass(accepted));
-    match (is_held, is_mass) {
-        (true, _) if all.missing == 0 => Verdict::Release,
+pub fn judge(is_held: bool, by_integration: &[Census]) -> Verdict {
+    match (is_held, are_mass(by_integration)) {
+        (true, _) if Census::all(by_integration).missing == 0 => Verdict::Release,
         (true, _) | (false, true) => Verdict::Hold,
         (false, false) => Verdict::Believe,
     }
@@ -96,16 +108,8 @@ mod tests {
             (50, 0, 50, false),
             (0, 0, 0, false),
         ] {
-            assert_eq!(census(live, missing, gone).is_mass(0), is_mass, "{live} {missing} {gone}");
+            assert_eq!(census(live, missing, gone).is_mass(), is_mass, "{live} {missing} {gone}");
         }
-    }
-
-    #[test]
-    fn what_an_operator_confirmed_is_no_mass_and_what_comes_on_top_is() {
-        assert!(!census(534, 534, 0).is_mass(534));
-        assert!(!census(300, 300, 234).is_mass(534), "as they go");
-        assert!(census(1000, 100, 500).is_mass(500));
-        assert!(!census(1000, 50, 500).is_mass(500));
     }
 
     #[test]
@@ -119,11 +123,26 @@ mod tests {
             (true, one, Verdict::Hold),
             (true, most, Verdict::Hold),
         ] {
-            assert_eq!(judge(is_held, all, &[], 0), expected, "{is_held} {all:?}");
+            assert_eq!(judge(is_held, &[all]), expected, "{is_held} {all:?}");
         }
-        // All of one integration are missing, which are few of all.
-        let small = [census(97, 0, 0), census(3, 3, 0)];
-        assert_eq!(judge(false, census(100, 3, 0), &small, 0), Verdict::Hold);
-        assert_eq!(judge(false, census(100, 3, 0), &small, 3), Verdict::Believe);
+        assert_eq!(judge(false, &[]), Verdict::Believe, "there are none");
+        assert_eq!(judge(true, &[]), Verdict::Release, "all that were missing were confirmed");
+    }
+
+    #[test]
+    fn a_mass_of_one_integration_or_of_all_together_is_one() {
+        for (by_integration, expected) in [
+            // All of one integration are missing, which are few of all.
+            ([census(97, 0, 0), census(3, 3, 0)], Verdict::Hold),
+            // Few of each are many of all.
+            ([census(3, 1, 0), census(1, 1, 0)], Verdict::Believe),
+            ([census(1, 1, 0), census(1, 1, 0)], Verdict::Hold),
+            ([census(40, 2, 0), census(40, 3, 0)], Verdict::Hold),
+            ([census(40, 2, 0), census(40, 2, 0)], Verdict::Believe),
+            // What is gone of one counts for what is missing of the other.
+            ([census(40, 0, 4), census(40, 1, 0)], Verdict::Hold),
+        ] {
+            assert_eq!(judge(false, &by_integration), expected, "{by_integration:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::Outbox;
 use crate::{
     domain::missing::{Census, Verdict, judge},
     metrics::Drift,
-    store::{Absences, As, Bound, ClaimedSweep, StoreError},
+    store::{Absences, As, Bound, ClaimedSweep, Holding, StoreError},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::id::{ConnectionId, NangoConnectionId, TenantId};
@@ -35,17 +35,20 @@ impl Outbox {
                 }
             }
             Verdict::Hold => {
-                self.hold(absences.all(), at).await?;
+                self.hold(&absences, at).await?;
                 for chunk in missing.chunks(usize::try_from(CHUNK).unwrap_or(usize::MAX)) {
                     let chunk: Vec<ConnectionId> = chunk.iter().map(|(_, id)| *id).collect();
-                    self.store.note_missing(&chunk, at).await?;
+                    if !self.store.note_missing(absences.decisions, &chunk, at).await? {
+                        break;
+                    }
                 }
             }
             Verdict::Release => {
-                tracing::warn!(
-                    "nothing is missing at Nango any more: deletions are believed again"
-                );
-                self.store.release_deletions().await?;
+                if self.store.release_deletions(absences.decisions).await? {
+                    tracing::warn!(
+                        "nothing is missing at Nango any more: deletions are believed again"
+                    );
+                }
             }
         }
         Ok(())
@@ -64,11 +67,15 @@ impl Outbox {
             let bound = self.store.bound_before(times, after, CHUNK).await?;
             let Some(last) = bound.last() else { return Ok(missing) };
             after = Some(last.connection);
-            for Bound { tenant, connection, vault, integration } in bound {
-                let census = absences.by_integration.entry(integration).or_default();
-                census.live = census.live.saturating_add(1);
-                if !names.contains(&vault) {
-                    census.missing = census.missing.saturating_add(1);
+            for Bound { tenant, connection, vault, integration, is_confirmed } in bound {
+                let is_missing = !names.contains(&vault);
+                // What an operator confirmed is nothing to hold others against.
+                if !(is_missing && is_confirmed) {
+                    let census = absences.by_integration.entry(integration).or_default();
+                    census.live = census.live.saturating_add(1);
+                    census.missing = census.missing.saturating_add(u64::from(is_missing));
+                }
+                if is_missing {
                     missing.push((tenant, connection));
                 }
             }
@@ -83,7 +90,7 @@ impl Outbox {
             Verdict::Believe => Ok(true),
             Verdict::Hold if absences.is_held => Ok(false),
             Verdict::Hold => {
-                self.hold(absences.all(), at).await?;
+                self.hold(&absences, at).await?;
                 Ok(false)
             }
             // Nothing was found missing yet; only a whole walk ends what is held.
@@ -98,21 +105,29 @@ impl Outbox {
         Ok(held.map(|_held| now.checked_add_signed(AGAIN_IN).unwrap_or(now)))
     }
 
-    async fn hold(&self, all: Census, at: DateTime<Utc>) -> Result<(), StoreError> {
-        if self.store.hold_deletions(all, at).await? {
-            let Census { live, missing, gone } = all;
-            tracing::error!(
-                missing,
-                live,
-                gone,
-                "too many connections are missing at Nango: none is deleted until an operator decides; run `control missing`"
-            );
+    async fn hold(&self, absences: &Absences, at: DateTime<Utc>) -> Result<(), StoreError> {
+        let all = Census::all(&counted(absences));
+        match self.store.hold_deletions(absences.decisions, all, at).await? {
+            Holding::Begun => {
+                let Census { live, missing, gone } = all;
+                tracing::error!(
+                    missing,
+                    live,
+                    gone,
+                    "too many connections are missing at Nango: none is deleted until an operator decides; run `control missing`"
+                );
+            }
+            // The next walk judges by what the operator decided.
+            Holding::GoesOn | Holding::Overtaken => {}
         }
         Ok(())
     }
 }
 
 fn verdict(absences: &Absences) -> Verdict {
-    let by_integration: Vec<Census> = absences.by_integration.values().copied().collect();
-    judge(absences.is_held, absences.all(), &by_integration, absences.accepted)
+    judge(absences.is_held, &counted(absences))
+}
+
+fn counted(absences: &Absences) -> Vec<Census> {
+    absences.by_integration.values().copied().collect()
 }

@@ -281,6 +281,8 @@ impl Change<'_> {
     }
 }
 
+/// Writes a connection as it stands now. An operator's word that it was deleted at Nango ends where it is not missing any
+/// more, and outlasts its deletion.
 async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
     let (granted, last) = (after.profile.scopes.as_ref(), after.last_authorization.as_ref());
     sqlx::query(
@@ -289,7 +291,9 @@ async fn update(tx: &mut Tx, after: &Connection) -> Result<(), StoreError> {
             username = $13, avatar = $14, missing_since = $15, refresh_failing_since = $16, rejected_since = $17,
             requested_scopes = $18, asked_scopes = $19, authorized_scopes = $20, covered_scopes = $21,
             last_authorization_outcome = $22, last_authorization_reason = $23, last_authorization_at = $24,
-            renewed_by = $25
+            renewed_by = $25,
+            missing_confirmed_at = CASE WHEN missing_confirmed_at >= missing_since AND ($15::timestamptz IS NOT NULL
+                OR ($3 = 'deleted' AND $4 = 'gone_at_vault')) THEN missing_confirmed_at END
          WHERE tenant_id = $1 AND connection_id = $2",
     )
     .bind(after.tenant.as_str())

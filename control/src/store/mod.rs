@@ -59,7 +59,7 @@ pub use attempts::{ClaimedAttempt, NewAttempt};
 pub use callbacks::{BoundCallback, CallbackAttempt, FirstCallback, NewBinding, Taken};
 pub use change::{Change, Changed, Settled};
 pub use connections::NewConnection;
-pub use deletions::{Absences, DeletionsHeld, Orphan, Orphans};
+pub use deletions::{Absences, Confirmation, DeletionsHeld, Holding, Orphan, Orphans};
 pub use deliveries::{
     AttemptShown, ClaimedDelivery, DeliveryShown, Finished, Recorded, Round, Stranded, Try,
 };

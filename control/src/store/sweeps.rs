@@ -28,6 +28,8 @@ pub struct Bound {
     pub connection: ConnectionId,
     pub vault: NangoConnectionId,
     pub integration: String,
+    /// Whether an operator confirmed that it was deleted there.
+    pub is_confirmed: bool,
 }
 
 type Row = (i32, DateTime<Utc>, Json<Counts>, Json<Counts>, i32);
@@ -140,8 +142,10 @@ impl Store {
     ) -> Result<Vec<Bound>, StoreError> {
         let after = after.map_or(Uuid::nil(), ConnectionId::as_uuid);
         let mut tx = self.begin(As::Worker).await?;
-        let rows: Vec<(String, Uuid, String, String)> = sqlx::query_as(
-            "SELECT tenant_id, connection_id, nango_connection_id, integration_id FROM connections
+        let rows: Vec<(String, Uuid, String, String, bool)> = sqlx::query_as(
+            "SELECT tenant_id, connection_id, nango_connection_id, integration_id,
+                (missing_confirmed_at >= missing_since) IS TRUE
+             FROM connections
              WHERE connection_id > $1 AND status IN ('active', 'needs_reauth') AND nango_connection_id IS NOT NULL
                 AND (checked_at < $2 OR checked_at > $4)
              ORDER BY connection_id LIMIT $3",
@@ -154,12 +158,13 @@ impl Store {
         .await?;
         tx.commit().await?;
         rows.into_iter()
-            .map(|(tenant, connection, vault, integration)| {
+            .map(|(tenant, connection, vault, integration, is_confirmed)| {
                 Ok(Bound {
                     tenant: read("connections.tenant_id", &tenant)?,
                     connection: ConnectionId::from_uuid(connection),
                     vault: read("connections.nango_connection_id", &vault)?,
                     integration,
+                    is_confirmed,
                 })
             })
             .collect()

@@ -1,7 +1,12 @@
 //! What the doctor finds around this service: the edge, proxies, Nango, and a database that takes no writes.
 
 use crate::doctor::{World, run};
-use control::{doctor::Status, domain::missing::Census, mint::Mint, store::Store};
+use control::{
+    doctor::Status,
+    domain::missing::Census,
+    mint::Mint,
+    store::{Holding, Store},
+};
 use nango_stand_in::Trouble;
 use sqlx::PgPool;
 use std::{
@@ -191,7 +196,8 @@ async fn what_is_missing_and_what_nobody_has_is_found_and_decided_by_command(poo
     let world = World::start(&pool).await;
     let store = Store::with_pool(pool.clone(), Mint::new(world.clock.clone()));
     let census = Census { live: 30, missing: 25, gone: 0 };
-    assert!(store.hold_deletions(census, world.clock.now()).await.unwrap());
+    let held = store.hold_deletions(0, census, world.clock.now()).await.unwrap();
+    assert_eq!(held, Holding::Begun);
     let orphan = serde_json::json!([{"tenant": "acme", "connection": "0195f2a1-0000-7000-8000-000000000001",
         "integration": "github-dev"}]);
     sqlx::query("UPDATE sweeps SET orphans = 1, orphan_sample = $1")
@@ -215,9 +221,13 @@ async fn what_is_missing_and_what_nobody_has_is_found_and_decided_by_command(poo
     assert!(code == Some(0) && words.contains("25 of 30 connections are missing"), "{words}");
     let (code, words) = said(&["orphans", "remove", "--count", "0"]).await;
     assert!(code == Some(1) && words.contains("decide with `control missing`"), "{words}");
+    let (code, words) = said(&["missing", "confirm", "--count", "25"]).await;
+    assert!(code == Some(1) && words.contains("0 connections are missing by now"), "{words}");
     let (code, words) = said(&["missing", "dismiss"]).await;
     assert!(code == Some(0) && words.starts_with("dismissed: 25"), "{words}");
     let (code, words) = said(&["missing", "confirm"]).await;
+    assert!(code == Some(2) && words.contains("--count"), "{words}");
+    let (code, words) = said(&["missing", "confirm", "--count", "25"]).await;
     assert!(code == Some(0) && words.starts_with("nothing is held"), "{words}");
     let (code, words) = said(&["orphans"]).await;
     assert!(code == Some(0) && words.contains("no credential with our tags"), "{words}");

@@ -46,6 +46,7 @@ mod looks;
 mod many;
 mod mass_deletion;
 mod metrics;
+mod missing_confirmed;
 mod missing_decided;
 mod operate;
 mod outages;

@@ -22,13 +22,13 @@ async fn what_is_confirmed_is_deleted_and_no_more_than_that(pool: PgPool) {
     let live = i64::try_from(LIVE).unwrap();
     assert_eq!(held(&app).await, Some((live, live)));
     assert!(missing::show(&app.store).await.unwrap().contains("24 of 24 connections are missing"));
-    let told = missing::confirm(&app.store, &app.clock).await.unwrap();
+    let told = missing::confirm(&app.store, &app.clock, 24).await.unwrap();
     assert!(told.starts_with("confirmed: 24 connections"), "{told}");
     assert_eq!(statuses(&app).await, all("active"), "each after another look");
     pass(&app, 6).await;
     assert_eq!(statuses(&app).await, all("deleted"));
     assert_eq!(held(&app).await, None);
-    let told = missing::confirm(&app.store, &app.clock).await.unwrap();
+    let told = missing::confirm(&app.store, &app.clock, 24).await.unwrap();
     assert!(told.starts_with("nothing is held"), "{told}");
     // Another loss on top of it is held again.
     activate(&app, 8).await;

@@ -14,7 +14,7 @@ use control::{
     nango::NangoClient,
     readiness::Readiness,
     sampler::Sampler,
-    store::{As, Store},
+    store::{As, Holding, Store},
 };
 use nango_stand_in::Trouble;
 use serde_json::{Value, json};
@@ -219,8 +219,9 @@ async fn deletions_that_are_held_are_said_by_probe_and_metric_until_they_are_dec
     let now = Clock::system().now();
     assert_eq!(readyz(&store, &stop).await.1["checks"]["deletions"], json!({"status": "ok"}));
     let census = Census { live: 30, missing: 25, gone: 0 };
-    assert!(store.hold_deletions(census, now).await.unwrap());
-    assert!(!store.hold_deletions(census, Clock::system().now()).await.unwrap(), "it is known");
+    assert_eq!(store.hold_deletions(0, census, now).await.unwrap(), Holding::Begun);
+    let again = store.hold_deletions(0, census, Clock::system().now()).await.unwrap();
+    assert_eq!(again, Holding::GoesOn);
     let (status, health) = readyz(&store, &stop).await;
     assert_eq!((status, &health["status"]), (200, &json!("degraded")));
     let told = health["checks"]["deletions"]["detail"].as_str().unwrap();
