@@ -13,7 +13,8 @@ use control::{
     mint::Mint,
     missing,
     nango::NangoClient,
-    orphans, startup,
+    orphans::{self, Wanted},
+    startup,
     store::Store,
     telemetry,
 };
@@ -90,6 +91,10 @@ enum OrphansCommand {
         /// How many there are, as the list said. If there are more or fewer by now, none is deleted.
         #[arg(long)]
         count: Option<usize>,
+        /// Even if they are so many of all credentials with our tags that the database may be another environment's, or an
+        /// old backup.
+        #[arg(long)]
+        allow_many: bool,
     },
 }
 
@@ -206,11 +211,12 @@ async fn tidy_up(
     let budget = Some(Arc::new(budget));
     let nango = NangoClient::new(config.nango, budget, parts, Metrics::default())?;
     match command {
-        None | Some(OrphansCommand::Remove { count: None }) => {
+        None | Some(OrphansCommand::Remove { count: None, .. }) => {
             print!("{}", orphans::describe(&orphans::find(&store, &nango).await?));
         }
-        Some(OrphansCommand::Remove { count: Some(count) }) => {
-            let removed = orphans::remove(&store, &nango, &clock, count).await?;
+        Some(OrphansCommand::Remove { count: Some(count), allow_many: allows_many }) => {
+            let removed =
+                orphans::remove(&store, &nango, &clock, Wanted { count, allows_many }).await?;
             println!("{removed} credentials were deleted at Nango");
         }
     }

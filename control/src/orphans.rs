@@ -3,11 +3,15 @@
 
 use crate::{
     clock::Clock,
+    domain::missing::{Census, is_database_doubtful},
     nango::{Listed, NangoClient, NangoError},
     store::{Store, StoreError},
 };
 use contract::id::ConnectionId;
-use std::{collections::HashSet, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+};
 
 /// Why orphans cannot be found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -24,55 +28,101 @@ pub enum OrphansError {
         "there are {found} of them, and not {expected}: look at them again with `control orphans`"
     )]
     Counted { found: usize, expected: usize },
+    #[error(
+        "{found} of {listed} credentials with our tags have no connection here: the database may be another environment's, or an \
+         old backup. Compare DATABASE_URL with NANGO_SECRET_KEY; if they belong together, `--allow-many` deletes the credentials all the same"
+    )]
+    Many { found: usize, listed: u64 },
+}
+
+/// What a walk through Nango's list found.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub orphans: Vec<Listed>,
+    /// How many credentials with our tags it lists, and how many of those are orphans.
+    by_integration: BTreeMap<String, Census>,
+}
+
+impl Found {
+    fn counted(&self) -> Vec<Census> {
+        self.by_integration.values().copied().collect()
+    }
+
+    /// Nothing, unless there are too many orphans to trust the database that does not know them.
+    fn judge(&self) -> Result<(), OrphansError> {
+        let counted = self.counted();
+        if is_database_doubtful(&counted) {
+            let (found, listed) = (self.orphans.len(), Census::all(&counted).live);
+            return Err(OrphansError::Many { found, listed });
+        }
+        Ok(())
+    }
+}
+
+/// What an operator wants to be deleted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// How many there are, as the list said.
+    pub count: usize,
+    /// Even if they are so many that the database may be the wrong one.
+    pub allows_many: bool,
 }
 
 /// Walks through Nango's list. A connection is kept here before its user can authorise it, so that a credential
 /// without one stays without one.
-pub async fn find(store: &Store, nango: &NangoClient) -> Result<Vec<Listed>, OrphansError> {
-    let (mut orphans, mut number) = (Vec::new(), 0_u32);
+pub async fn find(store: &Store, nango: &NangoClient) -> Result<Found, OrphansError> {
+    let (mut found, mut number) = (Found::default(), 0_u32);
     loop {
         let page = waiting(|| nango.page(number)).await?;
         let known = of_ours(store, &page.ours).await?;
-        let is_orphan = |row: &Listed| !known.contains(&(row.tenant.to_string(), row.connection));
-        orphans.extend(page.ours.into_iter().filter(is_orphan));
+        for row in page.ours {
+            let is_orphan = !known.contains(&(row.tenant.to_string(), row.connection));
+            let census = found.by_integration.entry(row.integration.to_string()).or_default();
+            census.live = census.live.saturating_add(1);
+            census.missing = census.missing.saturating_add(u64::from(is_orphan));
+            found.orphans.extend(is_orphan.then_some(row));
+        }
         if page.is_last {
-            return Ok(orphans);
+            return Ok(found);
         }
         number = number.saturating_add(1);
     }
 }
 
-/// Deletes them at Nango, each with a line in its tenant's audit log: as many as were `expected`, or none.
+/// Deletes them at Nango, each with a line in its tenant's audit log: as many as are wanted, or none.
 pub async fn remove(
     store: &Store,
     nango: &NangoClient,
     clock: &Clock,
-    expected: usize,
+    wanted: Wanted,
 ) -> Result<usize, OrphansError> {
     if store.deletions_held().await?.is_some() {
         return Err(OrphansError::Held);
     }
-    let orphans = find(store, nango).await?;
-    let found = orphans.len();
-    if found != expected {
-        return Err(OrphansError::Counted { found, expected });
+    let found = find(store, nango).await?;
+    let (count, expected) = (found.orphans.len(), wanted.count);
+    if count != expected {
+        return Err(OrphansError::Counted { found: count, expected });
     }
-    for orphan in &orphans {
+    if !wanted.allows_many {
+        found.judge()?;
+    }
+    for orphan in &found.orphans {
         // The line comes first: who is cut off in between would leave none.
         store.note_orphan_removed(orphan, clock.now()).await?;
         waiting(|| nango.delete(&orphan.integration, &orphan.id)).await?;
     }
-    Ok(found)
+    Ok(count)
 }
 
 /// Names them, for people.
-pub fn describe(orphans: &[Listed]) -> String {
+pub fn describe(found: &Found) -> String {
     let mut text = String::new();
-    for Listed { tenant, connection, integration, .. } in orphans {
+    for Listed { tenant, connection, integration, .. } in &found.orphans {
         // Writing to a text does not fail.
         let _written = writeln!(text, "{tenant}  {connection}  {integration}");
     }
-    let count = orphans.len();
+    let count = found.orphans.len();
     let what = match count {
         0 => "no credential with our tags is without its connection".to_owned(),
         1.. => format!(
@@ -80,7 +130,8 @@ pub fn describe(orphans: &[Listed]) -> String {
              control orphans remove --count {count}   delete them at Nango"
         ),
     };
-    text + &what + "\n"
+    let doubt = found.judge().err().map(|doubt| format!("{doubt}\n")).unwrap_or_default();
+    text + &what + "\n" + &doubt
 }
 
 async fn of_ours(

@@ -72,6 +72,15 @@ pub fn judge(is_held: bool, by_integration: &[Census]) -> Verdict {
     }
 }
 
+/// Whether so many credentials at Nango have no connection here that the database may be the wrong one.
+///
+/// `live` counts those that Nango lists, and `missing` those of them without a connection. They are too many by the rule for
+/// missing connections, or when they are all that there are.
+pub fn is_database_doubtful(by_integration: &[Census]) -> bool {
+    let all = Census::all(by_integration);
+    are_mass(by_integration) || (all.missing > 0 && all.missing == all.live)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +153,29 @@ mod tests {
         ] {
             assert_eq!(judge(false, &by_integration), expected, "{by_integration:?}");
         }
+    }
+
+    #[test]
+    fn a_database_that_lacks_a_mass_or_all_of_what_nango_lists_may_be_the_wrong_one() {
+        for (listed, orphans, is_doubtful) in [
+            (0, 0, false),
+            (24, 0, false),
+            (24, 1, false),
+            (24, 4, false),
+            (24, 5, true),
+            (100, 5, false),
+            (100, 6, true),
+            (3, 2, true),
+            (2, 1, false),
+            // One is one, unless there is no other.
+            (1, 1, true),
+            (24, 24, true),
+        ] {
+            let found = [census(listed, orphans, 0)];
+            assert_eq!(is_database_doubtful(&found), is_doubtful, "{listed} {orphans}");
+        }
+        assert!(is_database_doubtful(&[census(97, 0, 0), census(3, 3, 0)]), "all of one");
+        assert!(!is_database_doubtful(&[census(97, 0, 0), census(1, 1, 0)]), "one is one");
+        assert!(!is_database_doubtful(&[]));
     }
 }

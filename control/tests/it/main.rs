@@ -49,6 +49,7 @@ mod metrics;
 mod missing_confirmed;
 mod missing_decided;
 mod operate;
+mod orphans;
 mod outages;
 mod process;
 mod providers;
