@@ -7,7 +7,7 @@ use reqwest::{
     RequestBuilder, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER},
 };
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// A longer answer is none of Nango's.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -16,6 +16,25 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const PAUSE_MAX: TimeDelta = TimeDelta::seconds(120);
 /// After a 429 that does not say.
 const PAUSE: TimeDelta = TimeDelta::seconds(10);
+
+/// What Nango itself says with a 401, to whoever calls its API: about our key, or about the token of a connect session. Its
+/// proxy passes a provider's 401 through, and providers spell codes of their own the same way. A code that is Nango's and is
+/// not here would be taken for a rejected token.
+const NANGOS_OWN_401: [&str; 13] = [
+    "agent_session_ended",
+    "deprecated_authentication",
+    "invalid_agent_session_token_format",
+    "invalid_connect_session_token_format",
+    "invalid_public_key",
+    "invalid_secret_key",
+    "invalid_secret_key_format",
+    "malformed_auth_header",
+    "missing_auth_header",
+    "missing_public_key",
+    "unknown_account",
+    "unknown_agent_session_token",
+    "unknown_connect_session_token",
+];
 
 /// Why a call to Nango has no result.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +54,9 @@ pub enum NangoError {
 }
 
 impl NangoError {
-    /// Whether this is the provider's 401, passed through by Nango's proxy: Nango's own refusals have a code.
+    /// Whether this is the provider's 401, passed through by Nango's proxy, and not one of Nango's own.
     pub fn is_rejected_token(&self) -> bool {
-        matches!(self, Self::Refused { status: 401, code } if code == "unknown")
+        matches!(self, Self::Refused { status: 401, code } if !NANGOS_OWN_401.contains(&code.as_str()))
     }
 }
 
@@ -76,11 +95,17 @@ impl From<Failure> for NangoError {
 }
 
 /// An answer that is no failure of Nango's, read to its end.
-#[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+}
+
+/// Its body may hold a connect session's token, and its headers a state and a cookie.
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Sends a request, and reads its answer.
@@ -219,6 +244,64 @@ mod tests {
             headers.insert(RETRY_AFTER, value.parse().unwrap());
         }
         assert_eq!(pause(&headers), TimeDelta::seconds(seconds), "{retry_after:?}");
+    }
+
+    fn said(status: StatusCode, code: &str) -> NangoError {
+        let headers = [(CONTENT_TYPE, "application/json".parse().unwrap())];
+        let body = serde_json::json!({"error": {"code": code}}).to_string().into_bytes();
+        Answer { status, headers: headers.into_iter().collect(), body }.refusal()
+    }
+
+    #[test]
+    fn a_providers_own_word_for_401_is_a_rejected_token_and_nangos_is_not() {
+        // TikTok's and OpenAI's, which are spelled as Nango spells its own; a text, a number in it, and what is no code.
+        for code in [
+            "access_token_invalid",
+            "invalid_api_key",
+            "invalid_token",
+            "token_expired",
+            "unauthorized",
+            "unauthenticated",
+            "user_not_found",
+            "InvalidAuthenticationToken",
+            "401",
+            "",
+        ] {
+            let refused = said(StatusCode::UNAUTHORIZED, code);
+            assert!(refused.is_rejected_token(), "{code}");
+            for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
+                assert!(!said(status, code).is_rejected_token(), "{status} {code}");
+            }
+        }
+        for code in NANGOS_OWN_401 {
+            assert!(!said(StatusCode::UNAUTHORIZED, code).is_rejected_token(), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_answer_prints_nothing_but_its_status() {
+        let headers = [(LOCATION, "https://x.example/?state=hush".parse().unwrap())];
+        let body = br#"{"token": "hush"}"#.to_vec();
+        let answer =
+            Answer { status: StatusCode::OK, headers: headers.into_iter().collect(), body };
+        assert_eq!(format!("{answer:?}"), "Answer { status: 200, .. }");
+    }
+
+    #[test]
+    fn every_recorded_401_of_nangos_own_is_known_as_such() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../contract/fixtures/nango-0.71.4/api");
+        let mut seen = std::collections::BTreeSet::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let body = text.lines().last().unwrap_or_default().as_bytes();
+            if text.starts_with("HTTP/1.1 401") {
+                seen.insert(wire::error_code(body).unwrap());
+            }
+        }
+        assert!(seen.len() >= 6, "{seen:?}");
+        for code in seen {
+            assert!(NANGOS_OWN_401.contains(&code.as_str()), "{code}");
+        }
     }
 
     #[test]
