@@ -14,6 +14,25 @@ const PROBE: &str = "probe";
 
 type Row = (Uuid, String, Uuid, String, Option<String>, i32, DateTime<Utc>);
 
+/// Queues a check. One that waits already is enough; one that is under way may have asked already, and is made again.
+const ASK_CHECK: &str =
+    "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, created_at, due_at)
+     VALUES ($1, $2, $3, 'check', $4, $4)
+     ON CONFLICT (tenant_id, connection_id) WHERE kind = 'check' AND done_at IS NULL
+     DO UPDATE SET asked_again_at = $4";
+
+/// Queues a probe. One that waits already, for up to a day, waits no longer; one that is under way is made again.
+const ASK_PROBE: &str = "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, created_at, due_at)
+     VALUES ($1, $2, $3, 'probe', $4, $4)
+     ON CONFLICT (tenant_id, connection_id) WHERE kind = 'probe' AND done_at IS NULL
+     DO UPDATE SET asked_again_at = excluded.due_at,
+         due_at = CASE WHEN jobs.lease IS NULL THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END";
+
+/// Queues a probe that nothing happened for. One that waits or is under way is enough.
+const ASK_PERIODIC_PROBE: &str =
+    "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, created_at, due_at)
+     VALUES ($1, $2, $3, 'probe', $4, $4) ON CONFLICT DO NOTHING";
+
 /// What must still happen at the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobKind {
@@ -49,11 +68,12 @@ impl Store {
         kind: JobKind,
         due_at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        let whose = (&connection.tenant, connection.id);
         let (kind, vault) = match kind {
             JobKind::DeleteConnection => (DELETE_CONNECTION, None),
             JobKind::DeleteExtra(vault) => (DELETE_EXTRA, Some(String::from(vault))),
-            JobKind::Check => (CHECK, None),
-            JobKind::Probe => (PROBE, None),
+            JobKind::Check => return ask(tx, &self.mint, ASK_CHECK, whose, due_at).await,
+            JobKind::Probe => return ask(tx, &self.mint, ASK_PROBE, whose, due_at).await,
         };
         let written = sqlx::query(
             "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, nango_connection_id, created_at, due_at)
@@ -70,7 +90,8 @@ impl Store {
         Ok(written.rows_affected() == 1)
     }
 
-    /// Leaves a check behind, of a connection that there is. One that is waiting already is enough.
+    /// Leaves a check behind, of a connection that there is: one that begins after `at`. One that is waiting already is
+    /// enough.
     pub async fn ask_check(
         &self,
         role: As<'_>,
@@ -96,9 +117,10 @@ impl Store {
     ) -> Result<Option<ClaimedJob>, StoreError> {
         let lease = self.mint.lease();
         let mut tx = self.begin(As::Worker).await?;
-        // SKIP LOCKED: another worker's claim is passed over and not waited for.
+        // SKIP LOCKED: another worker's claim is passed over and not waited for. What was asked so far is asked by this one.
         let row: Option<Row> = sqlx::query_as(
-            "UPDATE jobs SET lease = $1, due_at = $3
+            "UPDATE jobs SET lease = $1, due_at = $3, created_at = least(coalesce(asked_again_at, created_at), $2),
+                 asked_again_at = NULL
              WHERE job_id = (
                  SELECT job_id FROM jobs
                  WHERE done_at IS NULL AND due_at <= $2 AND kind IN ('delete_connection', 'delete_extra', 'check', 'probe')
@@ -135,30 +157,12 @@ impl Store {
         .transpose()
     }
 
-    /// Does a job again later, because the vault could not be asked.
+    /// Does a job again later, because the vault could not be asked. Whoever asked meanwhile waits with the others.
     pub async fn postpone_job(
         &self,
         job: &ClaimedJob,
         why: Postponed,
         due_at: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        self.move_job(job, due_at, why.counts().1).await
-    }
-
-    /// Does a job again later, because what it saw is to be seen twice.
-    pub async fn look_again(
-        &self,
-        job: &ClaimedJob,
-        due_at: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        self.move_job(job, due_at, 0).await
-    }
-
-    async fn move_job(
-        &self,
-        job: &ClaimedJob,
-        due_at: DateTime<Utc>,
-        failures: i32,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         sqlx::query(
@@ -167,41 +171,85 @@ impl Store {
         .bind(job.id.as_uuid())
         .bind(job.lease)
         .bind(due_at)
-        .bind(failures)
+        .bind(why.counts().1)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
         Ok(())
     }
+
+    /// Does a job again later, because what it saw is to be seen twice; at once, if somebody asked meanwhile.
+    pub async fn look_again(
+        &self,
+        job: &ClaimedJob,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        if !begin_again(&mut tx, job.id, job.lease).await? {
+            sqlx::query(
+                "UPDATE jobs SET due_at = $3, lease = NULL WHERE job_id = $1 AND lease = $2",
+            )
+            .bind(job.id.as_uuid())
+            .bind(job.lease)
+            .bind(due_at)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
 }
 
-/// Queues a probe. One that waits already is enough.
+/// Queues what one of these says.
+async fn ask(
+    tx: &mut Tx,
+    mint: &Mint,
+    how: &'static str,
+    (tenant, id): (&TenantId, ConnectionId),
+    due_at: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let asked = sqlx::query(how)
+        .bind(mint.id(JobId::from_parts).as_uuid())
+        .bind(tenant.as_str())
+        .bind(id.as_uuid())
+        .bind(due_at)
+        .execute(&mut **tx)
+        .await?;
+    Ok(asked.rows_affected() == 1)
+}
+
+/// Queues a probe that begins after `due_at`, because it is not known whose a credential is. Only workers do.
 pub(super) async fn insert_probe(
     tx: &mut Tx,
     mint: &Mint,
-    (tenant, id): (&TenantId, ConnectionId),
+    whose: (&TenantId, ConnectionId),
     due_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO jobs (job_id, tenant_id, connection_id, kind, created_at, due_at)
-         VALUES ($1, $2, $3, 'probe', $4, $4) ON CONFLICT DO NOTHING",
-    )
-    .bind(mint.id(JobId::from_parts).as_uuid())
-    .bind(tenant.as_str())
-    .bind(id.as_uuid())
-    .bind(due_at)
-    .execute(&mut **tx)
-    .await?;
+    ask(tx, mint, ASK_PROBE, whose, due_at).await?;
     Ok(())
 }
 
-/// Ends a job; `false`, if its lease was lost.
+/// Queues a probe because it is time for one.
+pub(super) async fn insert_periodic_probe(
+    tx: &mut Tx,
+    mint: &Mint,
+    whose: (&TenantId, ConnectionId),
+    due_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    ask(tx, mint, ASK_PERIODIC_PROBE, whose, due_at).await?;
+    Ok(())
+}
+
+/// Ends a job, or begins it anew, if somebody asked for it while it was under way; `false`, if its lease was lost.
 pub(super) async fn end_job(
     tx: &mut Tx,
     id: JobId,
     lease: Uuid,
     at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
+    if begin_again(tx, id, lease).await? {
+        return Ok(true);
+    }
     let ended =
         sqlx::query("UPDATE jobs SET done_at = $3, lease = NULL WHERE job_id = $1 AND lease = $2")
             .bind(id.as_uuid())
@@ -210,4 +258,29 @@ pub(super) async fn end_job(
             .execute(&mut **tx)
             .await?;
     Ok(ended.rows_affected() == 1)
+}
+
+/// Makes a job due that somebody asked for while it was under way: it may have looked before he asked. `false`, if nobody
+/// did.
+async fn begin_again(tx: &mut Tx, id: JobId, lease: Uuid) -> Result<bool, StoreError> {
+    // Whoever asks from here on waits for this transaction. By another clock it may have been later than the lease ends.
+    let asked_again_at: Option<DateTime<Utc>> = sqlx::query_scalar(
+        "SELECT asked_again_at FROM jobs WHERE job_id = $1 AND lease = $2 FOR UPDATE",
+    )
+    .bind(id.as_uuid())
+    .bind(lease)
+    .fetch_optional(&mut **tx)
+    .await?
+    .flatten();
+    let Some(asked_again_at) = asked_again_at else { return Ok(false) };
+    sqlx::query(
+        "UPDATE jobs SET due_at = least(due_at, $2), created_at = $2, failures = 0, lease = NULL, asked_again_at = NULL
+         WHERE job_id = $1",
+    )
+    .bind(id.as_uuid())
+    .bind(asked_again_at)
+    .execute(&mut **tx)
+    .await?;
+    wake(tx);
+    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! Which connections are probed: those whose last probe is oldest.
 
-use super::{As, Store, StoreError, jobs::insert_probe, wake};
+use super::{As, Store, StoreError, jobs::insert_periodic_probe, wake};
 use crate::domain::{
     connection::Connection,
     probing::{ACCEPTED_WITHIN, Answers, REVOKED_WITHIN},
@@ -69,7 +69,8 @@ impl Store {
         .await?;
         for (tenant, id) in &oldest {
             let tenant: TenantId = super::read("connections.tenant_id", tenant)?;
-            insert_probe(&mut tx, &self.mint, (&tenant, ConnectionId::from_uuid(*id)), at).await?;
+            let whose = (&tenant, ConnectionId::from_uuid(*id));
+            insert_periodic_probe(&mut tx, &self.mint, whose, at).await?;
         }
         if !oldest.is_empty() {
             wake(&mut tx);

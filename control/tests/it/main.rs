@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod asked_again;
 mod audit;
 mod budget;
 mod callback;
