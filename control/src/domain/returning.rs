@@ -28,7 +28,7 @@ impl AllowedOrigins {
 
     /// The page of this address, if it is one of theirs.
     pub fn page(&self, text: &str) -> Option<Url> {
-        let url = Url::parse(text).ok().filter(|_| text.len() <= URL_BYTES_MAX)?;
+        let url = Url::parse(text).ok().filter(|url| url.as_str().len() <= URL_BYTES_MAX)?;
         let is_plain =
             url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         (is_plain && self.0.contains(&url.origin())).then_some(url)

@@ -3,6 +3,7 @@
 use super::provider::{Catalogue, Provider};
 use contract::id::IntegrationId;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// OIDC Core, section 2: a `sub` has at most 255 ASCII characters; we count bytes and allow more.
@@ -37,7 +38,7 @@ pub struct StartRequest {
     /// Comes back with each notification; at most 4096 bytes as JSON, without `\u0000`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    pub metadata: Option<serde_json::Map<String, Value>>,
     /// Where the browser goes back to, in a deployment that brings it back; of an allowed origin, without fragment.
     #[serde(default)]
     #[schema(max_length = 2048)]
@@ -57,7 +58,7 @@ pub struct Start {
     pub provider: Provider,
     pub integration: IntegrationId,
     pub scopes: Vec<String>,
-    pub metadata: serde_json::Value,
+    pub metadata: Value,
     /// Where the browser goes back to, not yet held against what is allowed.
     pub return_url: Option<String>,
 }
@@ -107,13 +108,23 @@ impl StartRequest {
             return Err(BadStart::Provider { configured: names.join(", ") });
         };
         check_scopes(catalogue, &provider, &scopes)?;
-        let metadata = serde_json::Value::Object(metadata.unwrap_or_default());
-        let text = metadata.to_string();
+        let metadata = Value::Object(metadata.unwrap_or_default());
         // PostgreSQL keeps no NUL, wherever it stands in a document.
-        if text.len() > METADATA_BYTES_MAX || text.contains("\\u0000") {
+        if metadata.to_string().len() > METADATA_BYTES_MAX || has_nul(&metadata) {
             return Err(BadStart::Metadata);
         }
         Ok(Start { sub, provider, integration, scopes, metadata, return_url })
+    }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => {
+            members.iter().any(|(name, member)| name.contains('\0') || has_nul(member))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -158,7 +169,7 @@ mod tests {
     use serde_json::json;
 
     #[track_caller]
-    fn check(body: serde_json::Value, expected: Result<(), BadStart>) {
+    fn check(body: Value, expected: Result<(), BadStart>) {
         let mut catalogue = Catalogue::default();
         catalogue.add("GITHUB", "github").unwrap();
         let request: StartRequest = serde_json::from_value(body.clone()).unwrap();
@@ -220,6 +231,7 @@ mod tests {
         check(nul(json!({"a": "\u{0}"})), Err(BadStart::Metadata));
         check(nul(json!({"a": [{"b\u{0}": 1}]})), Err(BadStart::Metadata));
         check(nul(json!({"a": "\u{1}"})), Ok(()));
+        check(nul(json!({"a": r"\u0000"})), Ok(()));
     }
 
     #[test]

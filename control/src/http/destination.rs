@@ -26,6 +26,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use contract::action::Action;
 use serde::Serialize;
+use std::fmt;
 use utoipa::ToSchema;
 
 /// How a destination fares.
@@ -73,7 +74,7 @@ impl From<Option<DestinationHealth>> for HealthView {
 }
 
 /// A destination as its tenant sees it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Destination)]
 struct View {
@@ -98,6 +99,13 @@ struct View {
     #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     secrets: Option<Vec<String>>,
+}
+
+/// It may hold secrets.
+impl fmt::Debug for View {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("View").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 impl View {
@@ -283,4 +291,26 @@ pub(super) async fn test(
     // Before it is sent: nothing goes to a receiver that the trail does not know of.
     state.store.note_test(tested).await?;
     Ok(Json(state.rehearsal.try_out(place, own.as_ref()).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_prints_no_secret() {
+        let view = View {
+            url: "https://app.example/".to_owned(),
+            is_default: false,
+            version: 7,
+            event_types: None,
+            return_origins: None,
+            ca: None,
+            server_name: None,
+            updated_at: None,
+            health: None.into(),
+            secrets: Some(vec!["whsec_hush".to_owned()]),
+        };
+        assert_eq!(format!("{view:?}"), "View { version: 7, .. }");
+    }
 }

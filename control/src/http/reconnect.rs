@@ -103,7 +103,8 @@ pub(super) async fn handler(
 ) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
     let asked = object::optional::<Asked>(&body)?;
-    opened::check_return(&state, &caller.tenant, asked.return_url.as_deref()).await?;
+    let return_url = asked.return_url.as_deref();
+    let return_url = opened::check_return(&state, &caller.tenant, return_url).await?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;
     let role = As::Tenant(&caller.tenant);
     let known = state.store.connection(role, &caller.tenant, id).await?;
@@ -127,7 +128,6 @@ pub(super) async fn handler(
         .await?;
     let at = state.clock.now();
     let expires_at = opened::expires_at(at);
-    let return_url = asked.return_url.as_deref();
     // What works, or worked, stays as it is until the user decides.
     let stays = matches!(known.status, Status::Active | Status::NeedsReauth);
     let started = Started {

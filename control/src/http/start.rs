@@ -60,7 +60,8 @@ pub(super) async fn handler(
     caller.may(Action::Connect, &tenant)?;
     let Json(Object(request)) = body?;
     let start = request.check(&state.catalogue)?;
-    opened::check_return(&state, &caller.tenant, start.return_url.as_deref()).await?;
+    let return_url = start.return_url.as_deref();
+    let return_url = opened::check_return(&state, &caller.tenant, return_url).await?;
     let id = state.mint.id(ConnectionId::from_parts);
     let attempt = state.mint.id(AttemptId::from_parts);
     let authorization = state
@@ -78,7 +79,6 @@ pub(super) async fn handler(
         .await?;
     let at = state.clock.now();
     let expires_at = opened::expires_at(at);
-    let return_url = start.return_url.as_deref();
     let attempt = opened::attempt(&state, attempt, &authorization, return_url, expires_at)?;
     let location = format!("/tenants/{tenant}/connections/{id}");
     let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];

@@ -35,7 +35,7 @@ use reqwest::{
     header::{COOKIE, SET_COOKIE},
 };
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use url::Url;
 
 pub use answer::{NangoError, WhyBusy};
@@ -68,14 +68,19 @@ pub struct Authorize<'a> {
     pub renews: Option<&'a NangoConnectionId>,
 }
 
-/// Where to send the user, and how the callback will be recognised.
-#[derive(Debug)]
+/// Where to send the user, and how the callback will be recognised. All of it is secret.
 pub struct Authorization {
     /// The provider's own URL, byte for byte.
     pub url: String,
     pub state: String,
     /// What the callback needs at a Nango that enforces it: `name=value`.
     pub cookie: Option<String>,
+}
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Authorization(..)")
+    }
 }
 
 /// A connection of ours as the vault lists it: all of this is in tags, which only the holder of our API

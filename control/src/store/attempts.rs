@@ -9,11 +9,10 @@ use crate::domain::{
 };
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 use uuid::Uuid;
 
 /// An attempt that was opened at the vault and is not yet kept.
-#[derive(Debug)]
 pub struct NewAttempt<'a> {
     pub id: AttemptId,
     /// The state in the authorisation URL.
@@ -22,7 +21,14 @@ pub struct NewAttempt<'a> {
     /// Nango's cookie for the callback, sealed.
     pub cookie: Option<String>,
     /// Where the browser goes with a ticket.
-    pub return_url: Option<&'a str>,
+    pub return_url: Option<String>,
+}
+
+/// It holds a state.
+impl fmt::Debug for NewAttempt<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("NewAttempt").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// An open attempt that one worker may look up until its lease runs out.
@@ -215,7 +221,7 @@ pub(super) async fn open_attempt(
     .bind(at)
     .bind(new.deadline_at)
     .bind(new.cookie.as_deref())
-    .bind(new.return_url)
+    .bind(new.return_url.as_deref())
     .execute(&mut **tx)
     .await?;
     sqlx::query(

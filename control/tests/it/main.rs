@@ -72,6 +72,7 @@ mod stalled;
 mod start;
 mod support;
 mod tenants;
+mod texts;
 mod traces;
 mod trust;
 mod unheard;
