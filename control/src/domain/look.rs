@@ -10,6 +10,12 @@ use contract::id::AttemptId;
 /// calls that Nango takes a minute.
 const APART: TimeDelta = TimeDelta::seconds(30);
 
+/// The same for a hint that refreshing fails, or works again, where that would be news …
+const REFRESHES_APART: TimeDelta = TimeDelta::seconds(1);
+
+/// … for so many within [`APART`]: Nango says it once each time that it changes, and a stranger as often as he likes.
+const REFRESHES_MAX: u8 = 2;
+
 /// A check sees all that a hint's look sees, and more. It waits less, so that it comes first and answers the
 /// hints that wait with it.
 const CHECKS_APART: TimeDelta = TimeDelta::seconds(25);
@@ -36,6 +42,8 @@ pub struct Looks {
     pub last: Option<LastLook>,
     /// For which attempt looks did not wait, and how many.
     pub hurried: Option<(AttemptId, u8)>,
+    /// Since when, and how many looks for hints of refreshing did not wait.
+    pub refreshes: Option<(DateTime<Utc>, u8)>,
 }
 
 /// Who wants a look.
@@ -44,6 +52,8 @@ pub enum Wish {
     /// A webhook, of this time. `awaited` is the attempt that it may be the success of: one whose browser
     /// came back.
     Hint { asked_at: DateTime<Utc>, awaited: Option<AttemptId> },
+    /// A webhook of this time, which says of refreshing what would be news.
+    RefreshHint { asked_at: DateTime<Utc> },
     /// Somebody who asked at this time. What only a hint's look saw is no answer to him.
     Check { asked_at: DateTime<Utc> },
 }
@@ -69,21 +79,35 @@ impl Looks {
         if last.found.is_none() && now < plus(last.at, APART) {
             return Turn::Wait(plus(now, UNDER_WAY));
         }
-        match wish {
-            Wish::Hint { asked_at, awaited } => match last.found {
-                // In the same instant nobody knows what was first.
-                Some(found) if last.at > asked_at => Turn::Answered { found },
-                Some(_) | None if now >= plus(last.at, APART) => unhurried,
-                Some(_) | None => match awaited.and_then(|attempt| self.hurry(attempt)) {
-                    Some(hurried) => Turn::Now(Self { last: begun, hurried: Some(hurried) }),
-                    None => Turn::Wait(plus(last.at, APART)),
-                },
-            },
+        let (asked_at, sooner) = match wish {
+            Wish::Hint { asked_at, awaited } => {
+                let hurried = awaited.and_then(|attempt| self.hurry(attempt));
+                (asked_at, hurried.map(|hurried| Self { hurried: Some(hurried), ..*self }))
+            }
+            Wish::RefreshHint { asked_at } => {
+                if last.found.is_some()
+                    && last.at <= asked_at
+                    && now < plus(last.at, REFRESHES_APART)
+                {
+                    return Turn::Wait(plus(last.at, REFRESHES_APART));
+                }
+                let refreshes = self.refresh(now);
+                (asked_at, refreshes.map(|refreshes| Self { refreshes: Some(refreshes), ..*self }))
+            }
             Wish::Check { asked_at } => {
                 // It waits no longer than that, however many hints have looked meanwhile.
                 let due_at = plus(last.at.min(asked_at), CHECKS_APART);
-                if now >= due_at { unhurried } else { Turn::Wait(due_at) }
+                return if now >= due_at { unhurried } else { Turn::Wait(due_at) };
             }
+        };
+        match last.found {
+            // In the same instant nobody knows what was first.
+            Some(found) if last.at > asked_at => Turn::Answered { found },
+            Some(_) | None if now >= plus(last.at, APART) => unhurried,
+            Some(_) | None => match sooner {
+                Some(looks) => Turn::Now(Self { last: begun, ..looks }),
+                None => Turn::Wait(plus(last.at, APART)),
+            },
         }
     }
 
@@ -91,6 +115,14 @@ impl Looks {
     fn hurry(&self, attempt: AttemptId) -> Option<(AttemptId, u8)> {
         let so_far = self.hurried.filter(|(of, _)| *of == attempt).map_or(0, |(_, looks)| looks);
         (so_far < HURRIES_MAX).then(|| (attempt, so_far.saturating_add(1)))
+    }
+
+    /// One more look for a hint of refreshing, if there may be one.
+    fn refresh(&self, now: DateTime<Utc>) -> Option<(DateTime<Utc>, u8)> {
+        let is_counted = |since: DateTime<Utc>| since <= now && now < plus(since, APART);
+        let (since, so_far) =
+            self.refreshes.filter(|(since, _)| is_counted(*since)).unwrap_or((now, 0));
+        (so_far < REFRESHES_MAX).then(|| (since, so_far.saturating_add(1)))
     }
 }
 
@@ -109,7 +141,7 @@ mod tests {
     }
 
     fn looked(second: i64, found: Option<bool>) -> Looks {
-        Looks { last: Some(LastLook { at: at(second), found }), hurried: None }
+        Looks { last: Some(LastLook { at: at(second), found }), hurried: None, refreshes: None }
     }
 
     fn hint(second: i64) -> Wish {
@@ -120,7 +152,7 @@ mod tests {
         Wish::Check { asked_at: at(second) }
     }
 
-    const NOW: Turn = Turn::Now(Looks { last: None, hurried: None });
+    const NOW: Turn = Turn::Now(Looks { last: None, hurried: None, refreshes: None });
 
     /// What is kept of a look that begins is asserted for all of them at once.
     #[track_caller]
@@ -129,6 +161,7 @@ mod tests {
         let turn = if let Turn::Now(kept) = turn {
             assert_eq!(kept.last, Some(LastLook { at: at(now), found: None }));
             assert_eq!(kept.hurried, looks.hurried, "{wish:?} hurries at {now}");
+            assert_eq!(kept.refreshes, looks.refreshes, "{wish:?} hurries at {now}");
             NOW
         } else {
             turn
@@ -173,6 +206,30 @@ mod tests {
         // However often others looked since.
         check(looked(130, Some(true)), check_wish(110), 134, wait(135));
         check(looked(130, Some(true)), check_wish(110), 135, NOW);
+    }
+
+    #[test]
+    fn a_hint_of_refreshing_waits_for_a_second_and_only_many_wait_for_longer() {
+        let refresh = |second| Wish::RefreshHint { asked_at: at(second) };
+        let counted = |looks: Looks, second| match looks.turn(refresh(second), at(second)) {
+            Turn::Now(kept) => kept.refreshes,
+            turn @ (Turn::Wait(_) | Turn::Answered { .. }) => panic!("{turn:?}"),
+        };
+        for found in [true, false] {
+            let looks = looked(100, Some(found));
+            check(looks, refresh(100), 100, Turn::Wait(at(101)));
+            check(looks, refresh(99), 101, Turn::Answered { found });
+            check(looks, refresh(130), 130, NOW);
+            assert_eq!(counted(looks, 101), Some((at(101), 1)));
+            let once = Looks { refreshes: Some((at(90), 1)), ..looks };
+            assert_eq!(counted(once, 119), Some((at(90), 2)));
+            let often = Looks { refreshes: Some((at(90), 2)), ..looks };
+            check(often, refresh(119), 119, Turn::Wait(at(130)));
+            assert_eq!(counted(often, 120), Some((at(120), 1)), "another half minute");
+            let ahead = Looks { refreshes: Some((at(3600), 2)), ..looks };
+            assert_eq!(counted(ahead, 120), Some((at(120), 1)), "a wrong clock's");
+        }
+        check(looked(100, None), refresh(101), 101, Turn::Wait(at(103)));
     }
 
     #[test]

@@ -32,8 +32,8 @@ const LOOK_AGAIN_AFTER: [TimeDelta; 4] = [
 /// What a hint says, after everything that is known here was held against it.
 #[derive(Debug)]
 enum Lead {
-    /// Ask the vault about a connection of ours. `says_success`, if it may be one that a user waits for.
-    Ask { tenant: TenantId, id: ConnectionId, says_success: bool },
+    /// Ask the vault about a connection of ours.
+    Ask { tenant: TenantId, id: ConnectionId, look_for: LookFor },
     /// Queue a check of a connection of ours, which also finds what the list does not show, and asks the provider.
     Check { tenant: TenantId, id: ConnectionId },
     /// Ask the vault once about a name of its own that is not known here.
@@ -59,8 +59,8 @@ impl Outbox {
             Lead::Settle(outcome) => {
                 self.store.settle_receipt(receipt, outcome, self.clock.now()).await?;
             }
-            Lead::Ask { tenant, id, says_success } => {
-                self.look(receipt, (&tenant, id), says_success).await?;
+            Lead::Ask { tenant, id, look_for } => {
+                self.look(receipt, (&tenant, id), look_for).await?;
             }
             Lead::Check { tenant, id } => {
                 let now = self.clock.now();
@@ -84,10 +84,10 @@ impl Outbox {
         &self,
         receipt: &ClaimedReceipt,
         (tenant, id): (&TenantId, ConnectionId),
-        says_success: bool,
+        look_for: LookFor,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let wish = (LookFor::Hint { says_success }, receipt.asked_at);
+        let wish = (look_for, receipt.asked_at);
         let settle = |outcome| self.store.settle_receipt(receipt, outcome, now);
         let look = match self.store.begin_look((tenant, id), wish, now).await? {
             Begin::Now(look) => look,
@@ -140,12 +140,12 @@ impl Outbox {
                     || connection.status != Status::Active
                     || connection.open_attempt.is_some() =>
             {
-                Lead::Ask { tenant: tenant.clone(), id: *id, says_success: true }
+                Lead::Ask { tenant: tenant.clone(), id: *id, look_for: LookFor::Success }
             }
             // Nobody here waited for this renewal: it may be of another account.
             (Operation::Override, true) => Lead::Check { tenant: tenant.clone(), id: *id },
             (Operation::Refresh, works) if is_bound && connection.is_news(works) => {
-                Lead::Ask { tenant: tenant.clone(), id: *id, says_success: false }
+                Lead::Ask { tenant: tenant.clone(), id: *id, look_for: LookFor::Refresh }
             }
             (Operation::Deletion, true) if is_bound && connection.is_authorized() => {
                 Lead::Check { tenant: tenant.clone(), id: *id }
@@ -171,7 +171,7 @@ impl Outbox {
         let is_news = |of: &dyn Fn(&Connection) -> bool| connection.as_ref().is_some_and(of);
         Ok(match (hint.operation.clone(), hint.success) {
             (Operation::Refresh, works) if is_news(&|known| known.is_news(works)) => {
-                Lead::Ask { tenant, id, says_success: false }
+                Lead::Ask { tenant, id, look_for: LookFor::Refresh }
             }
             (Operation::Deletion, true) if is_news(&Connection::is_authorized) => {
                 Lead::Check { tenant, id }
@@ -196,7 +196,7 @@ impl Outbox {
             return Ok(tenant.map_or(Lead::Settle(ReceiptOutcome::NoMatch), |tenant| Lead::Ask {
                 tenant,
                 id,
-                says_success: true,
+                look_for: LookFor::Success,
             }));
         }
         if !self.store.connections_by_vault_name(name).await?.is_empty() {

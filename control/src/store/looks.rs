@@ -30,14 +30,23 @@ pub enum Begin {
 /// Why somebody may want a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookFor {
-    /// A webhook; `says_success`, if it may be the one that a user waits for.
-    Hint {
-        says_success: bool,
-    },
+    /// A webhook that may be the one that a user waits for.
+    Success,
+    /// A webhook that says of refreshing what would be news.
+    Refresh,
     Check,
 }
 
-type Row = (Option<DateTime<Utc>>, Option<bool>, Option<Uuid>, i16, Option<Uuid>);
+#[derive(sqlx::FromRow)]
+struct Row {
+    looked_at: Option<DateTime<Utc>>,
+    look_found: Option<bool>,
+    hurried_for: Option<Uuid>,
+    hurries: i16,
+    refresh_lookups_since: Option<DateTime<Utc>>,
+    refresh_lookups: i16,
+    awaited: Option<Uuid>,
+}
 
 impl Store {
     /// Says whether it is time for a look that was asked for at `asked_at`; if so, it is this caller's, and
@@ -50,30 +59,28 @@ impl Store {
     ) -> Result<Begin, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
         let row: Option<Row> = sqlx::query_as(
-            "SELECT looked_at, look_found, hurried_for, hurries, (
+            "SELECT looked_at, look_found, hurried_for, hurries, refresh_lookups_since, refresh_lookups, (
                  SELECT attempt_id FROM attempts
                  WHERE tenant_id = $1 AND attempt_id = connections.open_attempt_id AND status = 'open'
                    AND callback_started_at IS NOT NULL
-             ) FROM connections WHERE tenant_id = $1 AND connection_id = $2 FOR UPDATE",
+             ) AS awaited FROM connections WHERE tenant_id = $1 AND connection_id = $2 FOR UPDATE",
         )
         .bind(tenant.as_str())
         .bind(id.as_uuid())
         .fetch_optional(&mut *tx)
         .await?;
-        let Some((looked_at, found, hurried_for, hurries, awaited)) = row else {
-            return Ok(Begin::NotFound);
-        };
+        let Some(row) = row else { return Ok(Begin::NotFound) };
+        let count = |counted| u8::try_from(counted).unwrap_or(u8::MAX);
         let before = Looks {
-            last: looked_at.map(|at| LastLook { at, found }),
-            hurried: hurried_for.map(|attempt| {
-                (AttemptId::from_uuid(attempt), u8::try_from(hurries).unwrap_or(u8::MAX))
-            }),
+            last: row.looked_at.map(|at| LastLook { at, found: row.look_found }),
+            hurried: row.hurried_for.map(|it| (AttemptId::from_uuid(it), count(row.hurries))),
+            refreshes: row.refresh_lookups_since.map(|since| (since, count(row.refresh_lookups))),
         };
         let wish = match look_for {
-            LookFor::Hint { says_success } => {
-                let awaited = awaited.filter(|_open| says_success).map(AttemptId::from_uuid);
-                Wish::Hint { asked_at, awaited }
+            LookFor::Success => {
+                Wish::Hint { asked_at, awaited: row.awaited.map(AttemptId::from_uuid) }
             }
+            LookFor::Refresh => Wish::RefreshHint { asked_at },
             LookFor::Check => Wish::Check { asked_at },
         };
         match before.turn(wish, at) {
@@ -138,10 +145,11 @@ impl Store {
 async fn keep(
     tx: &mut Tx,
     (tenant, id): (&TenantId, ConnectionId),
-    Looks { last, hurried }: Looks,
+    Looks { last, hurried, refreshes }: Looks,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE connections SET looked_at = $3, look_found = $4, hurried_for = $5, hurries = $6
+        "UPDATE connections SET looked_at = $3, look_found = $4, hurried_for = $5, hurries = $6,
+             refresh_lookups_since = $7, refresh_lookups = $8
          WHERE tenant_id = $1 AND connection_id = $2",
     )
     .bind(tenant.as_str())
@@ -150,6 +158,8 @@ async fn keep(
     .bind(last.and_then(|last| last.found))
     .bind(hurried.map(|(attempt, _)| attempt.as_uuid()))
     .bind(hurried.map_or(0, |(_, hurries)| i16::from(hurries)))
+    .bind(refreshes.map(|(since, _)| since))
+    .bind(refreshes.map_or(0, |(_, lookups)| i16::from(lookups)))
     .execute(&mut **tx)
     .await?;
     Ok(())

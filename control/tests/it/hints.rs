@@ -51,6 +51,29 @@ async fn a_refresh_that_fails_and_works_again_is_seen_by_its_webhooks(pool: PgPo
     app.finish().await;
 }
 
+/// A lookup a moment ago, as after an activation or another hint, keeps them no longer than a second.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn what_refreshing_does_is_seen_within_a_second_however_new_the_last_lookup_is(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let (started, nango_id) = app.activate().await;
+    let fails = recorded(&app, "w50-refresh-failed-with-tags", &started, &nango_id).await;
+    let works = recorded(&app, "w51-refresh-recovered-success-true", &started, &nango_id).await;
+    for _ in 0..2 {
+        for (is_failing, body, reason) in
+            [(true, &fails, json!("refresh_failing")), (false, &works, Value::Null)]
+        {
+            app.nango.fail_refresh(&nango_id, is_failing);
+            hint(&app, body).await;
+            app.advance(1);
+            app.outbox.run_once().await.unwrap();
+            assert_eq!(shown(&app, &started).await, ("active".to_owned(), reason));
+        }
+        // Two lookups in half a minute need not wait.
+        app.advance(30);
+    }
+    app.finish().await;
+}
+
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_refresh_of_another_name_or_one_that_nango_does_not_confirm_changes_nothing(
     pool: PgPool,
