@@ -188,6 +188,19 @@ async fn a_webhook_that_does_not_arrive_in_time_is_503_in_every_mesh() {
     }
 }
 
+/// Nobody is to be called for what a stranger sends: 5xx is an alert.
+#[tokio::test]
+async fn a_transfer_encoding_that_envoy_does_not_know_is_400_in_every_mesh() {
+    for mesh in MESHES {
+        let edge = Edge::start(mesh, |_| ()).await;
+        let request = "POST /webhooks/nango HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\
+                       transfer-encoding: gzip\r\n\r\na";
+        let answer = edge.exchange(edge.envoy.addresses.public, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{mesh}: {answer}");
+        edge.envoy.stop().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn no_mesh_writes_the_query_of_a_callback_into_its_log() {
     for mesh in MESHES {

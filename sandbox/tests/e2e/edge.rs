@@ -93,6 +93,24 @@ async fn a_header_that_is_not_utf_8_is_refused_and_the_next_request_works() {
     assert_eq!(app.get(&url).send().await.unwrap().status(), 200);
 }
 
+/// Envoy's 501 would be a failure of ours; it is the sender's.
+#[tokio::test]
+async fn a_transfer_encoding_that_envoy_does_not_know_is_a_malformed_request() {
+    let edge = Edge::start().await;
+    let addresses = edge.envoy.addresses;
+    for address in [addresses.clients, addresses.public] {
+        for encoding in ["gzip", "gzip, chunked", "chunked, gzip"] {
+            let request = format!(
+                "POST /webhooks/nango HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\
+                 transfer-encoding: {encoding}\r\n\r\n0\r\n\r\n"
+            );
+            let answer = raw::exchange(&edge, address, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{encoding}: {answer}");
+            assert!(answer.contains(r#""code":"malformed_request""#), "{encoding}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_envoy_itself_refuses_is_a_problem_document_without_insides() {
     let edge = Edge::start().await;
