@@ -52,7 +52,15 @@ async fn istios_gateway_measures_what_rules_and_dashboard_ask_for() {
         ),
         ("envoy_http_downstream_rq_completed", &[r#"envoy_http_conn_manager_prefix="public""#]),
         ("envoy_wasm_edge_public_vm_reload_success", &[]),
-        ("envoy_server_days_until_first_cert_expiring", &[]),
+        (
+            "envoy_http_downstream_rq_header_timeout",
+            &[r#"envoy_http_conn_manager_prefix="public""#],
+        ),
+        ("envoy_http_downstream_rq_timeout", &[r#"envoy_http_conn_manager_prefix="public""#]),
+        (
+            "envoy_listener_ssl_certificate_expiration_unix_time_seconds",
+            &[r#"envoy_tls_certificate="server""#],
+        ),
     ] {
         let is_it = |line: &&str| {
             line.split(['{', ' ']).next() == Some(metric)

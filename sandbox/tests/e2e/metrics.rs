@@ -132,6 +132,8 @@ async fn the_metrics_of_envoy_that_an_alert_stands_on_exist() {
             .map(|end| format!("envoy_wasm_edge_{listener}_vm_reload_{end}"));
         let rejected =
             format!("envoy_extension_config_discovery_http_filter_edge_{listener}_update_rejected");
+        let loaded = rejected.replace("rejected", "success");
+        assert_eq!(value(&text, &loaded, &[]), Some(1), "{loaded}");
         for name in [&reloads[0], &rejected] {
             assert!(page.contains(&format!("`{name}`")), "{name} is not explained");
         }
@@ -141,6 +143,32 @@ async fn the_metrics_of_envoy_that_an_alert_stands_on_exist() {
     }
     let server = [("envoy_xds_resource_name", "server")];
     assert_eq!(value(&text, "envoy_sds_update_rejected", &server), Some(0));
+    let public = ("envoy_http_conn_manager_prefix", "public");
+    let webhooks = ("envoy_local_http_ratelimit_prefix", "per_address_webhook");
+    for (name, label) in [
+        ("envoy_http_downstream_rq_header_timeout", public),
+        ("envoy_http_downstream_rq_timeout", public),
+        ("envoy_http_local_rate_limit_enforced", webhooks),
+    ] {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not explained");
+        assert_eq!(value(&text, name, &[label]), Some(0), "{name}");
+    }
+    let addresses = edge.envoy.addresses;
+    let [clients, public] =
+        [addresses.clients, addresses.public].map(|it| it.to_string().replace(':', "_"));
+    let (address, cluster) = ("envoy_listener_address", "envoy_cluster_name");
+    for (of, owner, certificate) in [
+        ("listener", (address, clients.as_str()), "server"),
+        ("listener", (address, clients.as_str()), "clients-ca"),
+        ("listener", (address, public.as_str()), "server"),
+        ("cluster", (cluster, "control"), "edge"),
+        ("cluster", (cluster, "control"), "service-ca"),
+    ] {
+        let name = format!("envoy_{of}_ssl_certificate_expiration_unix_time_seconds");
+        assert!(page.contains(&format!("`{name}`")), "{name} is not explained");
+        let labels = [owner, ("envoy_tls_certificate", certificate)];
+        assert!(value(&text, &name, &labels).is_some(), "{labels:?}");
+    }
 }
 
 #[test]
