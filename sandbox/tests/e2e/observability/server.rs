@@ -26,10 +26,16 @@ pub struct Server {
 impl Server {
     /// Starts it on the configuration that is shipped.
     pub async fn start(world: &World) -> Self {
+        let rules = fs::read_to_string(folder().join("rules.yml")).unwrap();
+        Self::with_rules(world, &rules).await
+    }
+
+    /// Starts it with other rules.
+    pub async fn with_rules(world: &World, rules: &str) -> Self {
         let programs = Prometheus::find().await.unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
-        fs::copy(folder().join("rules.yml"), path("rules.yml")).unwrap();
+        fs::write(path("rules.yml"), rules).unwrap();
         fs::write(path("prometheus.yml"), configuration(world, &path("rules.yml"))).unwrap();
         check_configuration(&programs.promtool, &path("prometheus.yml"));
         let [port] = ports::free().unwrap();

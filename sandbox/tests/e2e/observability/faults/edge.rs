@@ -9,10 +9,13 @@ use crate::{
 };
 use nix::sys::signal::Signal;
 use sandbox::{
-    envoy::configuration::{adjust_filter, policy, replace_policy},
+    envoy::configuration::{adjust_filter, policy, replace, replace_policy},
     stack,
 };
-use std::fs;
+use std::{fs, time::Duration};
+
+/// Three times the range of the alert on refused policies.
+const HALF_AN_HOUR: Duration = Duration::from_secs(30);
 
 /// Gives the public listener the module of this file, as an operator does: by a new name.
 fn use_module(stack: &stack::Stack, name: &str) {
@@ -39,6 +42,8 @@ async fn what_goes_wrong_at_the_edge_raises_its_alert() {
     let idle = async || ();
     let webhook = load::webhook(&stack.coordinates.webhook_secret);
 
+    // Nango's own come, too.
+    assert_eq!(send(stack, &webhook).await, Some(200));
     // All of them between two scrapes, the first that this Envoy ever sees.
     let forged = load::webhook("another-key-of-somebody");
     let address = stack.envoy.addresses.public;
@@ -64,21 +69,35 @@ async fn what_goes_wrong_at_the_edge_raises_its_alert() {
 
     let loaded = policy(&stack.envoy.folder, "clients").unwrap();
     replace_policy(&stack.envoy.folder, "clients", r#"{"version":"1"}"#).unwrap();
-    watch.raises(&["ConnectionsPolicyRejected"], idle).await;
+    let rejected = ["ConnectionsPolicyRejected"];
+    watch.raises(&rejected, idle).await;
     // An Envoy that starts with such a policy has refused it before anybody scrapes.
     watch.raises_at_first_sight(&world, "ConnectionsPolicyRejected").await;
+    watch.stays("ConnectionsPolicyRejected", HALF_AN_HOUR).await;
     replace_policy(&stack.envoy.folder, "clients", &loaded).unwrap();
+    watch.ends(&rejected, idle).await;
+
+    // The key was renewed at Nango, and not here.
+    let key = stack.envoy.folder.join("secrets/webhook-keys");
+    replace(&key, "the-key-that-nango-had-before-0123456789").unwrap();
+    let all_refused = ["ConnectionsWebhooksAllRefused"];
+    watch
+        .raises(&all_refused, async || {
+            send(stack, &webhook).await;
+        })
+        .await;
+    replace(&key, &stack.coordinates.webhook_secret).unwrap();
+    watch
+        .ends(&all_refused, async || {
+            send(stack, &webhook).await;
+        })
+        .await;
 
     stack.envoy.process().signal(Signal::SIGSTOP).unwrap();
     watch.raises(&["ConnectionsEdgeDown"], idle).await;
     stack.envoy.process().signal(Signal::SIGCONT).unwrap();
 
-    let all = [
-        "ConnectionsEdgeDown",
-        "ConnectionsPolicyRejected",
-        "ConnectionsFilterCrashed",
-        "ConnectionsWebhooksForged",
-    ];
+    let all = ["ConnectionsEdgeDown", "ConnectionsFilterCrashed", "ConnectionsWebhooksForged"];
     watch.ends(&all, idle).await;
     assert_eq!(send(stack, &webhook).await, Some(200));
     watch.finish().await;

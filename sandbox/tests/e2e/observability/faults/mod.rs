@@ -3,7 +3,8 @@
 //!
 //! A test cannot wait for an hour. So it evaluates each expression without its `for:`, and a minute of a range or an
 //! offset is a second here (`in_seconds`): the shipped configuration scrapes every 5 s, this one every second, so that
-//! `[5m]`, the shortest range, has five samples instead of sixty. Nothing else of an expression is changed. Thresholds
+//! `[5m]`, the shortest range, has five samples instead of sixty. Nothing else of an expression is changed. Prometheus
+//! evaluates the rules themselves in the same way, for those that go by what fires already (`ALERTS`). Thresholds
 //! in seconds stay as they are: the fault lasts as long, or the test makes it older in the database.
 //!
 //! To add an alert: a row in [`FAULTS`], and its fault in the test of that stack.
@@ -16,10 +17,12 @@ mod missing;
 mod nango;
 mod watch;
 
-use super::alerts;
+use super::{alerts, folder};
+use serde_json::Value;
 use sqlx::PgConnection;
 use std::{
     collections::BTreeSet,
+    fs,
     time::{Duration, Instant},
 };
 use watch::Watch;
@@ -66,6 +69,7 @@ const FAULTS: &[(&str, Stack)] = &[
     ("ConnectionsFilterCrashed", Stack::Edge),
     ("ConnectionsPolicyRejected", Stack::Edge),
     ("ConnectionsWebhooksForged", Stack::Edge),
+    ("ConnectionsWebhooksAllRefused", Stack::Edge),
 ];
 
 impl Stack {
@@ -116,6 +120,20 @@ fn in_seconds(expression: &str) -> String {
         rest = after;
     }
     made + rest
+}
+
+/// The rules as a test evaluates them, for alerts that go by what fires already.
+fn rules_in_seconds() -> String {
+    let text = fs::read_to_string(folder().join("rules.yml")).unwrap();
+    let mut document: Value = serde_saphyr::from_str(&text).unwrap();
+    for group in document["groups"].as_array_mut().unwrap() {
+        for rule in group["rules"].as_array_mut().unwrap() {
+            let rule = rule.as_object_mut().unwrap();
+            rule.remove("for");
+            rule["expr"] = in_seconds(rule["expr"].as_str().unwrap()).into();
+        }
+    }
+    document.to_string()
 }
 
 #[test]

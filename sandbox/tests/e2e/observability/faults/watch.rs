@@ -2,7 +2,7 @@
 
 use super::{
     super::{alerts, server::Server},
-    Stack, in_seconds,
+    Stack, in_seconds, rules_in_seconds,
 };
 use crate::support::World;
 use sandbox::{process::wait_for, say};
@@ -32,7 +32,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches a world in which nothing is wrong yet.
     pub(super) async fn start(world: &World, stack: Stack) -> Self {
-        let server = Server::start(world).await;
+        let server = Server::with_rules(world, &rules_in_seconds()).await;
         let expressions =
             alerts().into_iter().map(|alert| (alert.name, in_seconds(&alert.expression)));
         let watch = Self {
@@ -80,11 +80,23 @@ impl Watch {
 
     /// Waits until a Prometheus that has seen nothing from before the fault raises this one, too.
     pub(super) async fn raises_at_first_sight(&self, world: &World, alert: &str) {
-        let late = Server::start(world).await;
+        let late = Server::with_rules(world, &rules_in_seconds()).await;
         let raised = wait_for("an alert needs to have seen its metric before", SOON, || async {
             Ok((late.series(&self.expressions[alert]).await > 0).then_some(()))
         });
         raised.await.unwrap();
+    }
+
+    /// Checks that this one goes on for so long, while its fault is there and nothing new happens.
+    pub(super) async fn stays(&self, alert: &str, time: Duration) {
+        let end = Instant::now() + time;
+        let mut pace = interval(PACE);
+        while Instant::now() < end {
+            pace.tick().await;
+            let is_raised = self.is_raised(alert).await;
+            assert!(is_raised, "ended by itself: {}", self.told(&[alert].into()).await);
+        }
+        say::line(&format!("{:>5.1} s {alert} is still raised", self.seconds()));
     }
 
     /// Waits until each of these is quiet, while life goes on.
