@@ -35,6 +35,7 @@
 
 pub mod action;
 pub mod assertion;
+pub mod capability;
 pub mod header;
 pub mod id;
 pub mod keys;

@@ -4,12 +4,16 @@ use crate::cause::chain;
 use contract::{keys::KeyRing, signature};
 use reqwest::{Certificate, Client, Response, redirect::Policy};
 use serde::Deserialize;
-use std::{collections::BTreeMap, time::Duration};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use url::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// Statistics of an Envoy are some hundred KiB; these are chosen.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// The whole configuration of an edge is some hundred KiB, and that of a mesh's gateway some MiB.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// What is read of its statistics.
 const STATS: &str = "^(server\\.(static|dynamic)_unknown_fields|wasm\\..*active|.*edge_signature_(mismatch|missing|malformed).*)$";
 
@@ -22,6 +26,8 @@ pub struct Server {
     /// Such as 1.40.0.
     pub version: String,
     pub stats: BTreeMap<String, u64>,
+    /// What each of its Wasm filters with a list is allowed.
+    pub allowed: Vec<BTreeSet<String>>,
 }
 
 /// Asks the admin page of one Envoy.
@@ -32,7 +38,27 @@ pub async fn server(admin: &Url) -> Result<Server, String> {
         .map_err(|_other| "something answers that is no Envoy".to_owned())?;
     let query = [("filter", STATS)];
     let stats = get(&http, admin, "stats", &query).await?;
-    Ok(Server { version: info.number(), stats: read(&String::from_utf8_lossy(&stats)) })
+    let dump = get(&http, admin, "config_dump", &[]).await?;
+    let dump: Value = serde_json::from_slice(&dump)
+        .map_err(|_other| "its configuration is not readable".to_owned())?;
+    let stats = read(&String::from_utf8_lossy(&stats));
+    let mut allowed = Vec::new();
+    collect_allowed(&dump, &mut allowed);
+    Ok(Server { version: info.number(), stats, allowed })
+}
+
+/// The lists of capabilities, wherever a filter is configured.
+fn collect_allowed(dump: &Value, found: &mut Vec<BTreeSet<String>>) {
+    match dump {
+        Value::Object(members) => {
+            if let Some(Value::Object(list)) = members.get("allowed_capabilities") {
+                found.push(list.keys().cloned().collect());
+            }
+            members.values().for_each(|member| collect_allowed(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_allowed(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Sends a webhook that is signed with the first of these keys to the public listener, and says the status.
@@ -115,6 +141,15 @@ mod tests {
         let number = |version: &str| Info { version: version.to_owned() }.number();
         assert_eq!(number("5b07a1a/1.40.0/Clean/RELEASE/BoringSSL"), "1.40.0");
         assert_eq!(number("1.38.3"), "1.38.3");
+    }
+
+    #[test]
+    fn lists_of_capabilities_are_found_wherever_they_stand() {
+        let list = serde_json::json!({"allowed_capabilities": {"proxy_log": {}}});
+        let dump = serde_json::json!({"configs": [{"a": {"capability_restriction_config": list}}, list, 1]});
+        let mut found = Vec::new();
+        collect_allowed(&dump, &mut found);
+        assert_eq!(found, vec![BTreeSet::from(["proxy_log".to_owned()]); 2]);
     }
 
     #[test]

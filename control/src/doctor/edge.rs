@@ -2,6 +2,8 @@
 
 use super::finding::Finding;
 use crate::edge::Server;
+use contract::capability;
+use std::collections::BTreeSet;
 
 /// The oldest Envoy that carries this filter.
 const OLDEST: (u32, u32) = (1, 38);
@@ -13,7 +15,14 @@ pub(super) fn not_asked() -> Finding {
 /// All that one Envoy shows.
 pub(super) fn server(server: Result<&Server, &str>) -> Vec<Finding> {
     match server {
-        Ok(server) => vec![version(&server.version), unknown_fields(server), filter(server)],
+        Ok(server) => {
+            vec![
+                version(&server.version),
+                unknown_fields(server),
+                capabilities(server),
+                filter(server),
+            ]
+        }
         Err(why) => {
             let mend = "set EDGE_ADMIN_URL to the admin page of an Envoy of the edge, and open the way there from here";
             vec![Finding::fail("edge", why, mend)]
@@ -63,6 +72,37 @@ fn unknown_fields(server: &Server) -> Finding {
         ),
         "its log names each field: correct the name, or run a newer Envoy; start Envoy with \
          --reject-unknown-dynamic-fields, so that it refuses the next one",
+    )
+}
+
+/// A misspelled name in the list of what the filter may do is no unknown field, and takes a call or a callback away.
+fn capabilities(server: &Server) -> Finding {
+    const NAME: &str = "edge capabilities";
+    let needed = || capability::ALLOWED.into_iter();
+    let lists = server.allowed.iter();
+    let missing: BTreeSet<&str> =
+        lists.clone().flat_map(|list| needed().filter(|name| !list.contains(*name))).collect();
+    let all = lists.flatten().map(String::as_str);
+    let strange: BTreeSet<&str> = all.filter(|name| needed().all(|it| it != *name)).collect();
+    if server.allowed.is_empty() {
+        return Finding::warn(
+            NAME,
+            "no filter here has a list of what it may do",
+            "take capability_restriction_config from the files of envoy/ecds/, or from the manifests of your mesh",
+        );
+    }
+    if missing.is_empty() && strange.is_empty() {
+        return Finding::ok(NAME, "the filter may do what it needs, and no more");
+    }
+    let names = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    Finding::fail(
+        NAME,
+        format!(
+            "the filter lacks [{}] and is allowed [{}]: requests hang or pass it by",
+            names(missing),
+            names(strange)
+        ),
+        "take capability_restriction_config from the files of envoy/ecds/ of this release, letter by letter",
     )
 }
 
@@ -140,7 +180,8 @@ mod tests {
 
     fn with(stats: &[(&str, u64)]) -> Server {
         let stats = stats.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-        Server { version: "1.40.0".to_owned(), stats }
+        let allowed = vec![capability::ALLOWED.map(str::to_owned).into(); 2];
+        Server { version: "1.40.0".to_owned(), stats, allowed }
     }
 
     const WELL: &[(&str, u64)] = &[
@@ -155,7 +196,7 @@ mod tests {
             server(Ok(found)).into_iter().map(|finding| finding.status).collect::<Vec<_>>()
         };
         let (ok, fail, warn) = (Status::Ok, Status::Fail, Status::Warn);
-        assert_eq!(judge(&with(WELL)), [ok, ok, ok]);
+        assert_eq!(judge(&with(WELL)), [ok, ok, ok, ok]);
         for (version, expected) in [
             ("1.38.0", ok),
             ("1.39.3-dev", ok),
@@ -166,18 +207,28 @@ mod tests {
             ("", warn),
         ] {
             let found = Server { version: version.to_owned(), ..with(WELL) };
-            assert_eq!(judge(&found), [expected, ok, ok], "{version}");
+            assert_eq!(judge(&found), [expected, ok, ok, ok], "{version}");
         }
         for field in ["server.static_unknown_fields", "server.dynamic_unknown_fields"] {
             let mut found = with(WELL);
             found.stats.insert(field.to_owned(), 1);
-            assert_eq!(judge(&found), [ok, fail, ok], "{field}");
+            assert_eq!(judge(&found), [ok, fail, ok, ok], "{field}");
             found.stats.remove(field);
-            assert_eq!(judge(&found), [ok, warn, ok], "{field}");
+            assert_eq!(judge(&found), [ok, warn, ok, ok], "{field}");
         }
         let mut found = with(WELL);
         found.stats.insert("wasm.envoy.wasm.runtime.v8.active".to_owned(), 0);
-        assert_eq!(judge(&found), [ok, ok, fail]);
+        assert_eq!(judge(&found), [ok, ok, ok, fail]);
+        let mut found = with(WELL);
+        found.allowed[1].remove("proxy_on_request_headers");
+        assert_eq!(judge(&found), [ok, ok, fail, ok], "a list that lacks a name");
+        found.allowed[1].insert("proxy_on_request_headersx".to_owned());
+        assert_eq!(judge(&found), [ok, ok, fail, ok], "a misspelled name");
+        let seen = &server(Ok(&found))[2].seen;
+        assert!(seen.contains("lacks [proxy_on_request_headers]"), "{seen}");
+        assert!(seen.contains("allowed [proxy_on_request_headersx]"), "{seen}");
+        found.allowed.clear();
+        assert_eq!(judge(&found), [ok, ok, warn, ok], "no list");
         assert_eq!(server(Err("away"))[0].status, fail);
     }
 

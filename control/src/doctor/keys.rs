@@ -77,8 +77,16 @@ const fn excess(question: Question) -> &'static str {
     }
 }
 
-pub(super) fn no_profile_key() -> Finding {
-    Finding::ok("NANGO_PROFILE_KEY", "not set: connections do not say whose account they are")
+pub(super) fn no_profile_key(may_change_account: bool) -> Finding {
+    const NAME: &str = "NANGO_PROFILE_KEY";
+    if may_change_account {
+        return Finding::ok(NAME, "not set: connections do not say whose account they are");
+    }
+    Finding::warn(
+        NAME,
+        "not set: nobody knows whose account a connection is, so that ACCOUNT_CHANGE=refuse refuses none",
+        "set it to a key of Nango's with the scope environment:proxy, or set ACCOUNT_CHANGE=accept",
+    )
 }
 
 #[cfg(test)]

@@ -69,6 +69,10 @@ pub async fn examine(environment: &Environment, read_file: ReadFile<'_>, clock: 
     findings.push(proxies::proxies(environment, is_proxied));
     match nango {
         Some(nango) => {
+            if nango.profile_key.is_none() {
+                let setting = environment.get("ACCOUNT_CHANGE").map(|text| text.trim());
+                findings.push(keys::no_profile_key(setting == Some("accept")));
+            }
             findings.extend(examine_nango(nango, (&catalogue, callbacks.as_ref()), clock).await);
         }
         None => findings.push(vault::not_looked_at()),
@@ -200,9 +204,6 @@ async fn examine_keys(nango: &NangoClient, integration: &IntegrationId) -> Vec<F
         if let Some(said) = nango.probe(key, question, integration).await {
             findings.push(keys::judge(key, question, wanted, &said));
         }
-    }
-    if !nango.reads_profiles() {
-        findings.push(keys::no_profile_key());
     }
     findings
 }

@@ -261,6 +261,8 @@ async fn keys_that_are_none_or_each_others_are_found(pool: PgPool) {
         ])
         .await;
     world.environment.remove("NANGO_PROFILE_KEY");
+    world.check(&[("NANGO_PROFILE_KEY", Status::Warn, "ACCOUNT_CHANGE=refuse refuses none")]).await;
+    world.set("ACCOUNT_CHANGE", "accept");
     world.check(&[]).await;
 }
 

@@ -94,6 +94,7 @@ async fn the_doctor_asks_envoy_and_tries_the_webhook_key_at_the_edge() {
     let found = findings(&world, &[admin, right]).await;
     check(&found, "edge", "ok", "Envoy 1.");
     check(&found, "edge configuration", "ok", "knows every field");
+    check(&found, "edge capabilities", "ok", "may do what it needs");
     check(&found, "edge filter", "ok", "runs in Envoy");
     check(&found, "webhook key", "ok", "has refused no webhook");
 
