@@ -220,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_signing_secret_is_asked_for_in_its_own_form() {
+        let told = read(&Environment::new()).unwrap_err().to_string();
+        assert!(
+            told.contains("NOTIFICATION_SIGNING_SECRET is missing; set it to whsec_<"),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn every_setting_that_is_malformed_is_reported_by_its_name() {
         for (name, value) in [
             ("PORT", "http"),

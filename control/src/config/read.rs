@@ -14,7 +14,7 @@ use crate::{
         retention::{DAYS_MAX, DELIVERIES_DAYS_MIN, EVENTS_DAYS_MIN, Retention},
         returning::AllowedOrigins,
         sealing::Sealer,
-        signing::SigningSecret,
+        signing::{self, SigningSecret},
     },
     tls,
 };
@@ -309,7 +309,7 @@ fn read_notifications(
 ) -> Option<NotificationConfig> {
     let egress = read_egress(settings);
     let client_api_url = settings.url("CLIENT_API_URL", None);
-    let keys = settings.keys("NOTIFICATION_SIGNING_SECRET");
+    let keys = settings.keys_of_form("NOTIFICATION_SIGNING_SECRET", signing::FORM);
     let secrets = keys?.iter().map(SigningSecret::read).collect::<Result<Vec<_>, _>>();
     let secrets = match secrets {
         Ok(secrets) => Some(secrets),

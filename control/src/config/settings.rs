@@ -223,8 +223,12 @@ impl<'a> Settings<'a> {
     }
 
     pub(super) fn keys(&mut self, name: &str) -> Option<KeyRing> {
-        let text =
-            self.text(name, "a random text of at least 16 characters, or id:text,id:text")?;
+        self.keys_of_form(name, "a random text of at least 16 characters, or id:text,id:text")
+    }
+
+    /// The same, where each key has a form of its own, which a missing setting is told.
+    pub(super) fn keys_of_form(&mut self, name: &str, form: &str) -> Option<KeyRing> {
+        let text = self.text(name, form)?;
         match KeyRing::parse(text.as_bytes()) {
             Ok(keys) => Some(keys),
             Err(unusable) => {

@@ -17,11 +17,12 @@ pub mod header {
 #[derive(Clone)]
 pub struct SigningSecret(Hmac<Sha256>);
 
+/// How one or several are written in a setting.
+pub const FORM: &str = "whsec_<base64 of 24 to 64 random bytes>, or id:whsec_…,id:whsec_…";
+
 /// A text that is no signing secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "is malformed; set it to whsec_<base64 of 24 to 64 random bytes>, or id:whsec_…,id:whsec_…"
-)]
+#[error("is malformed; set it to {FORM}")]
 pub struct MalformedSecret;
 
 impl fmt::Debug for SigningSecret {

@@ -239,7 +239,7 @@ impl ApiError {
             Self::NoGrant => "Ask the gateway's operator for a grant.",
             Self::NoRoute | Self::MethodNotAllowed => "Check the path and method against the API.",
             Self::NoTicket => {
-                "The ticket was used, is older than five minutes, or is another connection's. Reconnect."
+                "The ticket is older than five minutes, is another connection's, or its authorization was replaced. Reconnect."
             }
             Self::BeingDeleted => "Start a new connection; this one is being deleted.",
             Self::NotFound => "This tenant has no such connection.",
