@@ -82,7 +82,7 @@ impl<'a> Head<'a> {
     fn is_upgrade(&self) -> bool {
         let names_upgrade = |value: &[u8]| {
             let mut names = value.split(|byte| *byte == b',');
-            names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+            names.any(|name| trim(name).eq_ignore_ascii_case(b"upgrade"))
         };
         let is_upgrade_1 =
             self.all("upgrade").next().is_some() && self.all("connection").any(names_upgrade);
@@ -126,6 +126,15 @@ fn is_clean_query(path: &str, query: &str) -> bool {
     let bytes_max = if path == CALLBACK_PATH { CALLBACK_QUERY_BYTES_MAX } else { QUERY_BYTES_MAX };
     let is_query_byte = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>".contains(&byte);
     query.len() <= bytes_max && query.bytes().all(is_query_byte)
+}
+
+/// Without the spaces around it that Envoy's `StringUtil::trim` removes: a vertical tab is one of them.
+fn trim(name: &[u8]) -> &[u8] {
+    const SPACES: &[u8] = b" \t\n\x0b\x0c\r";
+    let is_word = |byte: &u8| !SPACES.contains(byte);
+    let first = name.iter().position(is_word).unwrap_or(name.len());
+    let end = name.iter().rposition(is_word).map_or(first, |last| last.saturating_add(1));
+    name.get(first..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -227,6 +236,10 @@ mod tests {
         let connection = (b"connection".as_slice(), b"keep-alive, Upgrade".as_slice());
         let upgrade = (b"upgrade".as_slice(), b"websocket".as_slice());
         assert_eq!(head(&[connection, upgrade]), Err(Denial::Upgrade));
+        for spaced in [b"\x0bupgrade".as_slice(), b"a,upgrade\t \x0b\x0c\r\n"] {
+            assert_eq!(head(&[(b"connection", spaced), upgrade]), Err(Denial::Upgrade));
+        }
+        assert_eq!(head(&[(b"connection", "\u{a0}upgrade".as_bytes()), upgrade]), Ok(()));
         // Nango forwards the one without the other.
         assert_eq!(head(&[upgrade]), Ok(()));
         assert_eq!(head(&[connection]), Ok(()));

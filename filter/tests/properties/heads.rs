@@ -159,7 +159,9 @@ proptest! {
         headers.extend(connection.iter().map(|value| named("connection", value)));
         headers.extend(protocol.iter().map(|value| named(":protocol", value)));
         let mut names = connection.iter().flat_map(|value| value.split(','));
-        let names_it = names.any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+        let spaces = [' ', '\t', '\n', '\u{b}', '\u{c}', '\r'];
+        let is_named = |name: &str| name.trim_matches(spaces).eq_ignore_ascii_case("upgrade");
+        let names_it = names.any(is_named);
         let is_upgrade = protocol.is_some() || (upgrade.is_some() && names_it);
         let expected = if is_upgrade { Err(Denial::Upgrade) } else { Ok(()) };
         prop_assert_eq!(Head::read(&read(&headers)).map(|_| ()), expected);
