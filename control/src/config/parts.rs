@@ -6,7 +6,7 @@ use super::{
         read_callbacks, read_catalogue, read_database, read_egress, read_log, read_mtls,
         read_nango, read_sealer,
     },
-    settings::Settings,
+    settings::{RANDOM_TEXT, Settings},
 };
 use crate::domain::{egress::Egress, provider::Catalogue};
 use contract::keys::KeyRing;
@@ -44,7 +44,7 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
     let edge_admin_url =
         if own.has("EDGE_ADMIN_URL") { own.url("EDGE_ADMIN_URL", None) } else { None };
     let webhook_keys = if own.has_secret("NANGO_WEBHOOK_SECRET") {
-        own.keys("NANGO_WEBHOOK_SECRET")
+        own.keys("NANGO_WEBHOOK_SECRET", "Nango's webhook signing key, or id:key,id:key")
     } else {
         None
     };
@@ -58,7 +58,7 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
         problems,
         // Lines for machines are what tells production from development.
         is_production: read_log(&mut settings).is_none_or(|log| log.is_json),
-        assertion_keys: settings.keys("EDGE_ASSERTION_KEY"),
+        assertion_keys: settings.keys("EDGE_ASSERTION_KEY", RANDOM_TEXT),
         mtls: read_mtls(&mut settings),
         database: read_database(&mut settings),
         nango: read_nango(&mut settings),
@@ -66,7 +66,7 @@ pub fn read_parts(environment: &Environment, read_file: ReadFile<'_>) -> Parts {
         egress: read_egress(&mut settings),
         data_keys: settings
             .has_secret("DATA_ENCRYPTION_KEY")
-            .then(|| settings.keys("DATA_ENCRYPTION_KEY"))
+            .then(|| settings.keys("DATA_ENCRYPTION_KEY", RANDOM_TEXT))
             .flatten(),
         edge_admin_url,
         webhook_keys,

@@ -3,7 +3,7 @@
 use super::{
     CallbackMode, Config, Database, Environment, InvalidConfig, LogConfig, MtlsFiles, NangoConfig,
     NotificationConfig, TraceConfig,
-    settings::{ReadFile, Settings},
+    settings::{RANDOM_TEXT, ReadFile, Settings},
 };
 use crate::{
     domain::{
@@ -37,7 +37,7 @@ impl Config {
         let host = settings.parse("HOST", Some("0.0.0.0"), "an IP address to listen on");
         let port = settings.parse("PORT", Some("3004"), "a port number");
         let admin_port = settings.parse("ADMIN_PORT", Some("3005"), "a port number");
-        let assertion_keys = settings.keys("EDGE_ASSERTION_KEY");
+        let assertion_keys = settings.keys("EDGE_ASSERTION_KEY", RANDOM_TEXT);
         let mtls = read_mtls(&mut settings);
         let nango = read_nango(&mut settings);
         let catalogue = read_catalogue(&mut settings, environment);
@@ -213,7 +213,7 @@ pub(super) fn read_sealer(settings: &mut Settings<'_>) -> Option<Sealer> {
     if !settings.has_secret(NAME) {
         return None;
     }
-    let sealer = Sealer::new(&settings.keys(NAME)?);
+    let sealer = Sealer::new(&settings.keys(NAME, RANDOM_TEXT)?);
     if sealer.is_err() {
         settings.refuse(NAME, "is unusable");
     }
@@ -243,7 +243,7 @@ pub(super) fn read_callbacks(
     }
     if sealer.is_none() && !settings.has_secret("DATA_ENCRYPTION_KEY") {
         // It says what is missing.
-        settings.keys("DATA_ENCRYPTION_KEY")?;
+        settings.keys("DATA_ENCRYPTION_KEY", RANDOM_TEXT)?;
     }
     Some(CallbackMode::Complete { sealer: sealer?, origins })
 }
@@ -309,7 +309,7 @@ fn read_notifications(
 ) -> Option<NotificationConfig> {
     let egress = read_egress(settings);
     let client_api_url = settings.url("CLIENT_API_URL", None);
-    let keys = settings.keys_of_form("NOTIFICATION_SIGNING_SECRET", signing::FORM);
+    let keys = settings.keys("NOTIFICATION_SIGNING_SECRET", signing::FORM);
     let secrets = keys?.iter().map(SigningSecret::read).collect::<Result<Vec<_>, _>>();
     let secrets = match secrets {
         Ok(secrets) => Some(secrets),

@@ -113,6 +113,39 @@ fn a_key_that_is_blank_short_or_damaged_is_refused_by_its_name() {
     }
 }
 
+/// Whoever does what the first refusal says is not refused for it again.
+#[test]
+fn a_key_that_is_missing_is_asked_for_in_the_form_that_is_taken() {
+    let said = |name: &str, value: Option<&str>| {
+        let mut environment = complete();
+        environment.insert("OAUTH_CALLBACK".to_owned(), "complete".to_owned());
+        let _before = environment.remove(name);
+        environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        let read_file = |_: &std::path::Path| Ok(PEM.to_vec());
+        read_parts(&environment, &read_file).problems.remove(name).unwrap_or_default()
+    };
+    for (name, form) in [
+        ("DATA_ENCRYPTION_KEY", "a random text of at least 16 characters"),
+        ("EDGE_ASSERTION_KEY", "a random text of at least 16 characters"),
+        ("NANGO_SECRET_KEY", "Nango's API key"),
+        ("NANGO_WEBHOOK_SECRET", "Nango's webhook signing key"),
+        ("NOTIFICATION_SIGNING_SECRET", "whsec_<base64 of 24 to 64 random bytes>"),
+    ] {
+        // The doctor's own secret need not be there.
+        if name != "NANGO_WEBHOOK_SECRET" {
+            let missing = said(name, None);
+            assert!(
+                missing.starts_with(&format!("is missing; set it to {form}")),
+                "{name} {missing}"
+            );
+        }
+        let short = said(name, Some("short"));
+        assert!(short.contains(&format!("set it to {form}")), "{name} {short}");
+    }
+    let text = said("NOTIFICATION_SIGNING_SECRET", Some("a random text of many characters"));
+    assert!(text.contains("whsec_"), "{text}");
+}
+
 #[test]
 fn a_password_that_is_blank_or_damaged_is_refused_by_the_name_of_its_setting() {
     let within = |name: &str, password: &str| match name {

@@ -222,22 +222,21 @@ impl<'a> Settings<'a> {
         self.get(name)
     }
 
-    pub(super) fn keys(&mut self, name: &str) -> Option<KeyRing> {
-        self.keys_of_form(name, "a random text of at least 16 characters, or id:text,id:text")
-    }
-
-    /// The same, where each key has a form of its own, which a missing setting is told.
-    pub(super) fn keys_of_form(&mut self, name: &str, form: &str) -> Option<KeyRing> {
-        let text = self.text(name, form)?;
+    /// Secrets of our own making, or of Nango's; `what` says which form each has.
+    pub(super) fn keys(&mut self, name: &str, what: &str) -> Option<KeyRing> {
+        let text = self.text(name, what)?;
         match KeyRing::parse(text.as_bytes()) {
             Ok(keys) => Some(keys),
             Err(unusable) => {
-                self.refuse(name, &format!("is unusable: {unusable}"));
+                self.refuse(name, &format!("is unusable: {unusable}; set it to {what}"));
                 None
             }
         }
     }
 }
+
+/// What a key of our own making looks like.
+pub(super) const RANDOM_TEXT: &str = "a random text of at least 16 characters, or id:text,id:text";
 
 const UNREADABLE: &str =
     "is empty, or holds a byte order mark or another character that is no text";

@@ -17,7 +17,7 @@ pub mod header {
 #[derive(Clone)]
 pub struct SigningSecret(Hmac<Sha256>);
 
-/// How one or several are written in a setting.
+/// What secrets of the operator's look like.
 pub const FORM: &str = "whsec_<base64 of 24 to 64 random bytes>, or id:whsec_…,id:whsec_…";
 
 /// A text that is no signing secret.
