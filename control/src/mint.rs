@@ -26,7 +26,7 @@ impl Mint {
         make(unix_ms, &rand::rng().random())
     }
 
-    /// A token that tells one claim of a lease from another.
+    /// A token that tells one claim of a lease from another, or one request from another.
     pub fn lease(&self) -> uuid::Uuid {
         uuid::Builder::from_random_bytes(rand::rng().random()).into_uuid()
     }

@@ -4,7 +4,7 @@
 //! connection on which a body was left unread is closed after the answer, and with it goes the next request, which
 //! may be anybody's: for it the edge has no answer but 503.
 
-use super::{ApiError, WEBHOOK_BYTES_MAX};
+use super::{ApiError, CALL_BYTES_MAX, WEBHOOK_BYTES_MAX, plain, webhook};
 use axum::{
     body::{Body, Bytes},
     extract::Request,
@@ -20,11 +20,10 @@ const DRAINED_BYTES_MAX: usize = 32 << 20;
 /// Reads what the largest body of any route may have; the routes have their own limits.
 pub(super) async fn whole(request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let body = read(body).await.ok_or_else(|| {
-        ApiError::TooLarge(format!(
-            "the body has more than {WEBHOOK_BYTES_MAX} bytes, or did not come to its end"
-        ))
-    })?;
+    let is_webhook = parts.uri.path() == webhook::PATH;
+    let bytes_max = if is_webhook { WEBHOOK_BYTES_MAX } else { CALL_BYTES_MAX };
+    let too_large = || ApiError::TooLarge(plain::too_large(bytes_max));
+    let body = read(body).await.ok_or_else(too_large)?;
     Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
 }
 

@@ -19,7 +19,10 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{
+        Path, State,
+        rejection::{BytesRejection, JsonRejection},
+    },
     http::{StatusCode, header},
     response::IntoResponse,
 };
@@ -274,10 +277,10 @@ pub(super) async fn test(
     State(state): State<AppState>,
     Path(tenant): Path<String>,
     caller: Caller,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Report>, ApiError> {
     caller.may(Action::Notify, &tenant)?;
-    let Nothing {} = object::optional(&body)?;
+    let Nothing {} = object::optional(&body?)?;
     let own = state.store.destination(As::Tenant(&caller.tenant), &caller.tenant).await?;
     let place = state.rehearsal.enter(&caller.tenant)?;
     let url = own.as_ref().map_or_else(|| state.rehearsal.default_destination(), |own| &own.url);

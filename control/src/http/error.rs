@@ -1,6 +1,6 @@
 //! What a caller is told when something is refused or fails: the only place that knows which code says it.
 
-use super::code::Code;
+use super::{CALL_BYTES_MAX, code::Code, plain};
 use crate::{
     cause::chain,
     domain::{
@@ -26,7 +26,7 @@ use contract::{
     id::{DeliveryId, JobId},
     problem::{MEDIA_TYPE, Problem},
 };
-use std::any::Any;
+use std::{any::Any, error::Error as _};
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub enum ApiError {
     NotJson(String),
     #[error("the connection is being deleted")]
     BeingDeleted,
-    /// Nobody has it, it was used, or it is too old; nobody can tell which.
+    /// Nobody has it, another took its place, or it is too old; nobody can tell which.
     #[error("no such ticket")]
     NoTicket,
     #[error("DATA_ENCRYPTION_KEY cannot seal, or does not open what is kept")]
@@ -232,11 +232,13 @@ impl ApiError {
                 "This list does not have what the cursor has seen: it was restored from a backup. Leave after out to begin with the oldest, and list the connections to see how they stand."
             }
             Self::TooManyWait => "Too many calls wait already. Ask without wait, or try again.",
-            Self::NotVouched => "Call through the gateway.",
+            Self::NotVouched => "Call through the edge.",
             Self::EdgeOutOfStep => {
-                "The gateway and this service do not agree on a key or on the time. Try again; if it persists, tell their operator."
+                "The edge and this service do not agree on a key or on the time. Try again; if it persists, tell their operator."
             }
-            Self::NoGrant => "Ask the gateway's operator for a grant.",
+            Self::NoGrant => {
+                "Ask the operator of the edge to grant your principal this action for this tenant."
+            }
             Self::NoRoute | Self::MethodNotAllowed => "Check the path and method against the API.",
             Self::NoTicket => {
                 "The ticket is older than five minutes, is another connection's, or its authorization was replaced. Reconnect."
@@ -268,6 +270,14 @@ impl ApiError {
             | Self::Panicked => "Tell this service's operator, with the request id.",
         };
         fixed.to_owned()
+    }
+
+    /// Of a body that cannot be read. What a webhook may have is more, and was counted before.
+    fn unread(status: StatusCode) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(plain::too_large(CALL_BYTES_MAX)),
+            _ => Self::BadRequest("the body did not come to its end".to_owned()),
+        }
     }
 
     /// When to come back after a 503, in whole seconds.
@@ -307,11 +317,17 @@ impl IntoResponse for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
-        let text = rejection.body_text();
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(text),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::NotJson(text),
-            _ => Self::BadRequest(text),
+        // The reader's own words come second, behind those of a library.
+        let inner = || {
+            let source = rejection.source();
+            source.map_or_else(|| rejection.body_text(), ToString::to_string)
+        };
+        match &rejection {
+            JsonRejection::BytesRejection(_) => Self::unread(rejection.status()),
+            JsonRejection::MissingJsonContentType(_) => Self::NotJson(
+                "Send the body as JSON, with Content-Type: application/json.".to_owned(),
+            ),
+            _ => Self::BadRequest(plain::said(&inner())),
         }
     }
 }
@@ -328,10 +344,7 @@ impl From<Refused> for ApiError {
 
 impl From<BytesRejection> for ApiError {
     fn from(rejection: BytesRejection) -> Self {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(rejection.body_text()),
-            _ => Self::BadRequest(rejection.body_text()),
-        }
+        Self::unread(rejection.status())
     }
 }
 

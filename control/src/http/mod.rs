@@ -24,6 +24,7 @@ mod notification;
 mod object;
 mod opened;
 mod page;
+mod plain;
 mod providers;
 mod reconnect;
 mod redeliver;
@@ -111,7 +112,7 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), caller::require_assertion))
         .layer(middleware::from_fn_with_state(state.clone(), connection::require_certificate))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn_with_state(state.clock.clone(), request_log::line))
+        .layer(middleware::from_fn_with_state(state.mint.clone(), request_log::line))
         .layer(middleware::from_fn_with_state(state.metrics.clone(), measure::measure))
         .with_state(state)
 }

@@ -3,7 +3,7 @@
 //! The derived reader of a struct takes an array too, and reads its items as the fields in their order: a body
 //! that no document describes, and that would mean something else once a field is added.
 
-use super::ApiError;
+use super::{ApiError, plain};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -34,8 +34,11 @@ where
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    let said = serde_json::from_slice::<Option<Object<T>>>(body);
-    let said = said.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    // It says which member, as for the bodies that must be there.
+    let said = serde_path_to_error::deserialize::<_, Option<Object<T>>>(&mut reader);
+    let said = said.map_err(|error| ApiError::BadRequest(plain::said(&error.to_string())))?;
+    reader.end().map_err(|error| ApiError::BadRequest(plain::said(&error.to_string())))?;
     Ok(said.map(|Object(said)| said).unwrap_or_default())
 }
 

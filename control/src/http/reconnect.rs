@@ -21,7 +21,7 @@ use crate::{
 use axum::{
     Extension,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, State, rejection::BytesRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -99,10 +99,10 @@ pub(super) async fn handler(
     Path((tenant, id)): Path<(String, String)>,
     caller: Caller,
     claim: Option<Extension<Claim>>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Connect, &tenant)?;
-    let asked = object::optional::<Asked>(&body)?;
+    let asked = object::optional::<Asked>(&body?)?;
     let return_url = asked.return_url.as_deref();
     let return_url = opened::check_return(&state, &caller.tenant, return_url).await?;
     let id = id.parse().map_err(|_malformed| ApiError::NotFound)?;

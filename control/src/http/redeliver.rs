@@ -19,7 +19,10 @@ use crate::{
 use axum::{
     Extension, Json,
     body::Bytes,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{
+        Path, State,
+        rejection::{BytesRejection, JsonRejection},
+    },
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -86,10 +89,10 @@ pub(super) async fn one(
     Path((tenant, id)): Path<(String, String)>,
     caller: Caller,
     claim: Option<Extension<Claim>>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     caller.may(Action::Notify, &tenant)?;
-    let Nothing {} = object::optional(&body)?;
+    let Nothing {} = object::optional(&body?)?;
     let id = id.parse().map_err(|_malformed| ApiError::NoDelivery)?;
     let at = state.clock.now();
     let stands = state.store.delivery_stands(&caller.tenant, id, at).await?;

@@ -1,7 +1,7 @@
 //! One log line a request, and the request id in each problem. No query is ever written: it holds codes.
 
 use super::error::Failure;
-use crate::clock::Clock;
+use crate::mint::Mint;
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
@@ -11,7 +11,8 @@ use axum::{
 use contract::header::REQUEST_ID;
 
 /// Runs the request, completes a failure's body, and writes the line.
-pub(super) async fn line(State(clock): State<Clock>, request: Request, next: Next) -> Response {
+pub(super) async fn line(State(mint): State<Mint>, request: Request, next: Next) -> Response {
+    let clock = mint.clock();
     let started = clock.now();
     let method = request.method().clone();
     let route = request
@@ -23,6 +24,9 @@ pub(super) async fn line(State(clock): State<Clock>, request: Request, next: Nex
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     let failure = response.extensions_mut().remove::<Failure>();
+    // What came past the edge has no name that Envoy gave it, and its sender needs one all the same.
+    let request_id =
+        request_id.or_else(|| failure.as_ref().map(|_failure| mint.lease().to_string()));
     let duration_ms = clock.now().signed_duration_since(started).num_milliseconds();
     let line = format!("{method} {route} {status}");
     if status >= 500 {

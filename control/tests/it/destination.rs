@@ -195,7 +195,10 @@ async fn what_is_no_destination_is_refused_and_changes_nothing(pool: PgPool) {
     for (body, words) in [
         (json!({}), "url"),
         (json!({"url": "http://app.example/"}), "https://"),
-        (json!({"url": "https://10.0.0.1/"}), "no public address"),
+        (
+            json!({"url": "https://10.0.0.1/"}),
+            "may allow its network in NOTIFICATION_ALLOWED_NETWORKS",
+        ),
         (json!({"url": "https://0x7f.1/"}), "127.0.0.1"),
         (json!({"url": "https://app.example:22/"}), "these ports: 443"),
         (json!({"url": "https://app.example/", "eventTypes": ["all"]}), "connection.activated, "),

@@ -181,9 +181,17 @@ async fn a_reconnect_requests_no_scope_that_a_start_may_not(pool: PgPool) {
     for (body, status, words) in [
         (json!({"scopes": ["admin:org"]}), 422, "scope admin:org is not allowed"),
         (json!({"scopes": ["repo user"]}), 400, "scopes must be"),
-        (json!({"scopes": "repo"}), 400, "expected a sequence"),
+        (
+            json!({"scopes": "repo"}),
+            400,
+            "scopes: invalid type: string \"repo\", expected an array",
+        ),
         (json!({"scopes": vec!["repo"; 101]}), 400, "scopes must be"),
-        (json!({"forceConsent": 1}), 400, "expected a boolean"),
+        (
+            json!({"forceConsent": 1}),
+            400,
+            "forceConsent: invalid type: integer `1`, expected a boolean",
+        ),
         (json!({"consent": true}), 400, "unknown field"),
     ] {
         let refused = reconnect(&app, &started, &body).await;

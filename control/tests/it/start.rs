@@ -1,11 +1,14 @@
 //! Starting a connection.
 
-use crate::support::{TestApp, text};
-use axum::http::StatusCode;
+use crate::support::{TestApp, caller, text};
+use axum::{body::Body, http::StatusCode};
 use chrono::TimeDelta;
+use contract::action::Action;
 use nango_stand_in::Trouble;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+
+const ID: &str = "0195f2a1-0000-7000-8000-000000000001";
 
 #[sqlx::test(migrator = "control::store::MIGRATIONS")]
 async fn a_start_answers_with_the_providers_own_url(pool: PgPool) {
@@ -39,14 +42,29 @@ async fn a_start_that_cannot_be_is_told_how_to_mend_it_and_changes_nothing(pool:
     for (body, detail) in [
         (json!({"sub": "u"}), "missing field `provider`"),
         (json!({"provider": "github"}), "missing field `sub`"),
-        (json!({"sub": 1, "provider": "github"}), "invalid type"),
+        (
+            json!({"sub": 1, "provider": "github"}),
+            "sub: invalid type: integer `1`, expected a string at line 1 column",
+        ),
         (json!({"sub": "u", "provider": "github", "scope": "repo"}), "unknown field `scope`"),
         (json!({"sub": "u", "provider": "gitlab"}), "provider must be one of: github, slack"),
         (json!({"sub": "", "provider": "github"}), "sub must have 1 to 255 bytes"),
         (json!({"sub": "u", "provider": "github", "scopes": ["a,b"]}), "without commas"),
         (json!({"sub": "u", "provider": "github", "returnUrl": "https://a.example"}), "returnUrl"),
         (json!({"sub": "u", "provider": "github", "metadata": {"a": "\u{0}"}}), "metadata"),
-        (json!([]), "invalid"),
+        (
+            json!({"sub": "u", "provider": "github", "scopes": "repo"}),
+            "scopes: invalid type: string \"repo\", expected an array",
+        ),
+        (
+            json!({"sub": "u", "provider": "github", "scopes": {}}),
+            "scopes: invalid type: an object, expected an array",
+        ),
+        (
+            json!({"sub": "u", "provider": "github", "metadata": []}),
+            "metadata: invalid type: an array, expected an object",
+        ),
+        (json!([]), "invalid type: an array, expected a JSON object"),
         (Value::Null, "invalid"),
     ] {
         let answer = app.call("acme", "POST", "/connections", &body).await;
@@ -55,14 +73,29 @@ async fn a_start_that_cannot_be_is_told_how_to_mend_it_and_changes_nothing(pool:
         assert_eq!(problem["code"], "invalid_request", "{body}");
         assert_eq!(problem["requestId"], "r-1", "{body}");
         assert!(problem["detail"].as_str().unwrap().contains(detail), "{body}: {problem}");
+        let words = ["Failed", "deserialize", "sequence", "a map", "target type", "ident"];
+        let said = problem["detail"].as_str().unwrap();
+        assert!(!words.iter().any(|word| said.contains(word)), "{said}");
         assert_eq!(answer.headers["content-type"], "application/problem+json");
     }
-    let large = json!({"sub": "u".repeat(70_000), "provider": "github"});
-    let answer = app.call("acme", "POST", "/connections", &large).await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
-    );
+    for bytes in [70_000, 3 << 20] {
+        let large = json!({"sub": "u".repeat(bytes), "provider": "github"});
+        for path in ["/connections", &format!("/connections/{ID}/reconnect")] {
+            let answer = app.call("acme", "POST", path, &large).await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+                "{path}"
+            );
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("at most 64 KiB"), "{detail}");
+        }
+    }
+    let broken = Body::from("nul");
+    let path = "/tenants/acme/connections";
+    let answer = app.send("POST", path, &caller("acme", Action::Connect), broken).await;
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("expected null, true or false") || detail.contains("EOF"), "{detail}");
     assert_eq!(app.count("SELECT count(*) FROM connections").await, 0);
     app.finish().await;
 }

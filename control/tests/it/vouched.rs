@@ -87,6 +87,7 @@ async fn a_request_past_the_edge_is_refused_on_every_path(pool: PgPool) {
             assert_eq!(answer.status, status, "{method} {path} with {what}");
             let code = if status == 401 { "not_vouched" } else { "edge_out_of_step" };
             assert_eq!(answer.code(), code);
+            assert_eq!(answer.json()["requestId"], "r-1", "{method} {path} with {what}");
         }
     }
     app.finish().await;
@@ -200,5 +201,23 @@ async fn what_no_route_has_is_told_so_to_whoever_came_through_the_edge(pool: PgP
     // Where the type of a problem leads to.
     assert_eq!(lost.json()["type"], "/errors#no_route");
     assert!(text.contains("\n## no_route\n"), "{text}");
+    app.finish().await;
+}
+
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_refusal_past_the_edge_has_a_request_id_of_its_own_and_says_edge(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let request =
+            Request::builder().uri("/tenants/acme/connections").body(Body::empty()).unwrap();
+        let problem = app.send_raw(request).await.json();
+        assert_eq!(
+            (&problem["code"], &problem["detail"]),
+            (&"not_vouched".into(), &"Call through the edge.".into())
+        );
+        ids.insert(problem["requestId"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids.len(), 2, "each names one request");
     app.finish().await;
 }

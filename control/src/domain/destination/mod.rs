@@ -110,11 +110,17 @@ pub enum BadDestination {
         "url must be an https:// address of at most {URL_BYTES_MAX} bytes, without user, password and fragment"
     )]
     Url,
-    #[error("url must begin with https://; plain http is for networks that the operator named")]
+    #[error(
+        "url must begin with https://; plain http is for networks that the operator names in NOTIFICATION_ALLOWED_NETWORKS"
+    )]
     Plain,
-    #[error("url must not lead to {0}, which is no public address")]
+    #[error(
+        "url must not lead to {0}, which is no public address; the operator may allow its network in NOTIFICATION_ALLOWED_NETWORKS"
+    )]
     Address(IpAddr),
-    #[error("url must use one of these ports: {0}")]
+    #[error(
+        "url must use one of these ports: {0}; the operator may allow others in NOTIFICATION_ALLOWED_PORTS"
+    )]
     Port(String),
     #[error("eventTypes must be some of: {0}")]
     EventTypes(String),
