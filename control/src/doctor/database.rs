@@ -69,7 +69,9 @@ async fn look(
     findings.extend(store.clock_skew(clock).await.ok().map(local::database_clock));
     findings.extend(keys(store, data_keys).await);
     findings.extend(store.deletions_held().await.ok().map(missing::held));
-    findings.extend(store.orphans().await.ok().map(|orphans| missing::orphans(&orphans)));
+    if let (Ok(orphans), Ok(as_of)) = (store.orphans().await, store.swept_at().await) {
+        findings.push(missing::orphans(&orphans, as_of));
+    }
     findings
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const OLDEST: (u32, u32) = (1, 38);
 
 pub(super) fn not_asked() -> Finding {
-    Finding::ok("edge", "not asked: EDGE_ADMIN_URL is not set")
+    Finding::skip("edge", "not asked: EDGE_ADMIN_URL is not set")
 }
 
 /// All that one Envoy shows.
@@ -148,7 +148,7 @@ pub(super) fn webhook_key(tried: Option<Result<u16, String>>, refused: Option<u6
                 "if the access log shows them to be Nango's, put Nango's webhook signing key into the edge's \
                  secrets/webhook-keys",
             ),
-            Some(0) | None => Finding::ok(NAME, seen),
+            Some(0) | None => Finding::skip(NAME, seen),
         };
     };
     match tried {
@@ -239,8 +239,9 @@ mod tests {
         assert_eq!(judge(Some(Ok(401)), None), Status::Fail);
         assert_eq!(judge(Some(Ok(503)), None), Status::Warn);
         assert_eq!(judge(Some(Err("away".to_owned())), None), Status::Warn);
-        assert_eq!(judge(None, None), Status::Ok);
-        assert_eq!(judge(None, Some(0)), Status::Ok);
+        assert_eq!(judge(None, None), Status::Skip);
+        assert_eq!(not_asked().status, Status::Skip);
+        assert_eq!(judge(None, Some(0)), Status::Skip);
         let unknown = webhook_key(None, Some(3));
         assert_eq!(unknown.status, Status::Warn);
         assert!(unknown.seen.contains("not known here") && unknown.seen.contains("refused 3"));

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
+    /// It was not looked at, and need not be.
+    Skip,
     Ok,
     /// It works, and is not as it should be.
     Warn,
@@ -26,6 +28,10 @@ pub struct Finding {
 impl Finding {
     pub(super) fn ok(name: &str, seen: impl Into<String>) -> Self {
         Self { name: name.to_owned(), status: Status::Ok, seen: seen.into(), mend: None }
+    }
+
+    pub(super) fn skip(name: &str, seen: impl Into<String>) -> Self {
+        Self { status: Status::Skip, ..Self::ok(name, seen) }
     }
 
     pub(super) fn warn(name: &str, seen: impl Into<String>, mend: impl Into<String>) -> Self {
@@ -61,6 +67,7 @@ impl fmt::Display for Report {
         let width = self.findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
         for Finding { name, status, seen, mend } in &self.findings {
             let status = match status {
+                Status::Skip => "skip",
                 Status::Ok => "ok",
                 Status::Warn => "WARN",
                 Status::Fail => "FAIL",
@@ -83,17 +90,20 @@ mod tests {
         let ok = Finding::ok("database", "answers");
         let warn = Finding::warn("key", "may too much", "take it away");
         let fail = Finding::fail("nango", "silent", "look");
-        assert!(!Report { findings: vec![ok.clone(), warn.clone()] }.has_failed());
-        let report = Report { findings: vec![ok, warn, fail] };
+        let skip = Finding::skip("edge", "not asked");
+        assert!(!Report { findings: vec![ok.clone(), warn.clone(), skip.clone()] }.has_failed());
+        let report = Report { findings: vec![ok, warn, fail, skip] };
         assert!(report.has_failed());
         assert_eq!(
             report.to_string(),
             "ok    database  answers\n\
              WARN  key       may too much\n\u{20}               mend: take it away\n\
-             FAIL  nango     silent\n\u{20}               mend: look\n"
+             FAIL  nango     silent\n\u{20}               mend: look\n\
+             skip  edge      not asked\n"
         );
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["ok"], false);
+        assert_eq!(json["findings"][3]["status"], "skip");
         assert_eq!(
             json["findings"][1],
             serde_json::json!({"name": "key", "status": "warn", "seen": "may too much", "mend": "take it away"})

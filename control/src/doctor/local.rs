@@ -16,6 +16,9 @@ use url::Url;
 /// A certificate is renewed when a third of its life is left, as a rule; with less than this it was not.
 const LIFE_LEFT_MIN: i32 = 5;
 
+/// What is left of a certificate is told in hours below this.
+const HOURS_BELOW_DAYS: i64 = 3;
+
 pub(super) fn settings(problems: &BTreeMap<String, String>) -> Vec<Finding> {
     if problems.is_empty() {
         return vec![Finding::ok("settings", "all are readable")];
@@ -108,7 +111,7 @@ pub(super) fn certificates(
     // Of several, the one that is worst off decides.
     let judged = lives.into_iter().map(|Life { from, until }| {
         let left = until.signed_duration_since(at);
-        let days = left.num_days();
+        let remaining = remaining(left);
         let whole = until.signed_duration_since(from);
         if left < TimeDelta::zero() {
             Finding::fail(name, format!("expired on {until}"), RENEW)
@@ -116,15 +119,24 @@ pub(super) fn certificates(
             let seen = format!("is not valid before {from}");
             Finding::fail(name, seen, "wait, or correct the clock of this host")
         } else if left < whole.checked_div(LIFE_LEFT_MIN).unwrap_or(whole) {
-            let seen = format!("{days} days left, less than a fifth of its life");
+            let seen = format!("{remaining} left, less than a fifth of its life");
             Finding::warn(name, seen, RENEW)
         } else {
-            Finding::ok(name, format!("{days} days left"))
+            Finding::ok(name, format!("{remaining} left"))
         }
     });
     judged
         .max_by_key(|finding| finding.status)
         .unwrap_or_else(|| Finding::fail(name, "holds no certificate", RENEW))
+}
+
+/// In hours, where days would say too little.
+fn remaining(left: TimeDelta) -> String {
+    if left < TimeDelta::days(HOURS_BELOW_DAYS) {
+        format!("{} hours", left.num_hours())
+    } else {
+        format!("{} days", left.num_days())
+    }
 }
 
 pub(super) fn migrations(are_applied: bool) -> Finding {
@@ -211,6 +223,16 @@ mod tests {
         check_life(&[], Status::Fail);
         let broken = certificates("MTLS_CA_PATH", Err("broken".to_owned()), day(0));
         assert_eq!(broken.status, Status::Fail);
+    }
+
+    #[test]
+    fn what_is_left_of_a_short_life_is_told_in_hours() {
+        let hours = |hours| remaining(TimeDelta::hours(hours));
+        assert_eq!([0, 1, 23, 71].map(hours), ["0 hours", "1 hours", "23 hours", "71 hours"]);
+        assert_eq!([72, 95, 2160].map(hours), ["3 days", "3 days", "90 days"]);
+        let life = Life { from: day(0), until: day(1) };
+        let seen = certificates("MTLS_CERT_PATH", Ok(vec![life]), day(0)).seen;
+        assert_eq!(seen, "24 hours left");
     }
 
     #[test]

@@ -236,7 +236,7 @@ pub async fn warn_at_start(nango: &NangoClient, catalogue: &Catalogue, mode: &Ca
     let Finding { name, status, seen, mend } =
         callback_mode::examine(nango, mode, state.as_deref()).await;
     match status {
-        Status::Ok => {}
+        Status::Skip | Status::Ok => {}
         Status::Warn => tracing::warn!(mend, "{name}: {seen}"),
         Status::Fail => tracing::error!(mend, "{name}: {seen}"),
     }

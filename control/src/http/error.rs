@@ -327,7 +327,9 @@ impl From<JsonRejection> for ApiError {
             JsonRejection::MissingJsonContentType(_) => Self::NotJson(
                 "Send the body as JSON, with Content-Type: application/json.".to_owned(),
             ),
-            _ => Self::BadRequest(plain::said(&inner())),
+            JsonRejection::JsonDataError(_) | JsonRejection::JsonSyntaxError(_) | _ => {
+                Self::BadRequest(plain::said(&inner()))
+            }
         }
     }
 }

@@ -112,6 +112,15 @@ impl Store {
         Ok(())
     }
 
+    /// When the last walk began that was whole; nothing before the first.
+    pub async fn swept_at(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let mut tx = self.begin(As::Worker).await?;
+        let swept_at =
+            sqlx::query_scalar("SELECT swept_at FROM sweeps").fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(swept_at)
+    }
+
     /// Goes on later, because the vault could not be asked.
     pub async fn postpone_sweep(
         &self,

@@ -198,6 +198,21 @@ async fn what_is_missing_and_what_nobody_has_is_found_and_decided_by_command(poo
     let census = Census { live: 30, missing: 25, gone: 0 };
     let held = store.hold_deletions(0, census, world.clock.now()).await.unwrap();
     assert_eq!(held, Holding::Begun);
+    let orphans = async || {
+        let found = world.examine().await.findings.into_iter();
+        let found = found.filter(|finding| finding.name == "orphaned credentials");
+        found.map(|finding| (finding.status, finding.seen)).collect::<Vec<_>>()
+    };
+    let unknown = orphans().await;
+    assert!(
+        matches!(unknown.as_slice(), [(Status::Skip, seen)] if seen.starts_with("not known")),
+        "{unknown:?}"
+    );
+    let swept = "UPDATE sweeps SET swept_at = '2026-11-21T10:00:00Z'";
+    sqlx::query(swept).execute(&pool).await.unwrap();
+    let none = orphans().await;
+    let words = "none as of 2026-11-21T10:00:00Z";
+    assert!(matches!(none.as_slice(), [(Status::Ok, seen)] if seen.starts_with(words)), "{none:?}");
     let orphan = serde_json::json!([{"tenant": "acme", "connection": "0195f2a1-0000-7000-8000-000000000001",
         "integration": "github-dev"}]);
     sqlx::query("UPDATE sweeps SET orphans = 1, orphan_sample = $1")
@@ -205,7 +220,8 @@ async fn what_is_missing_and_what_nobody_has_is_found_and_decided_by_command(poo
         .execute(&pool)
         .await
         .unwrap();
-    let orphaned = "acme/0195f2a1-0000-7000-8000-000000000001 (github-dev)";
+    let orphaned = "as of 2026-11-21T10:00:00Z, 1 at Nango had no connection here, such as \
+        acme/0195f2a1-0000-7000-8000-000000000001 (github-dev)";
     world
         .check(&[
             ("missing at Nango", Status::Fail, "25 of 30 connections; none of them is deleted"),
