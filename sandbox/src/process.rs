@@ -32,12 +32,15 @@ pub struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    /// Where in its log it begins: what stands before is of processes that ran earlier.
+    begins: u64,
 }
 
 impl Process {
     /// Starts `command`, with everything that it prints in `log`, after what is there already.
     pub fn start(name: &'static str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
+        let begins = out.metadata()?.len();
         let err = out.try_clone()?;
         let child = command
             .stdin(Stdio::null())
@@ -46,7 +49,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name, child, log: log.to_owned() })
+        Ok(Self { name, child, log: log.to_owned(), begins })
     }
 
     pub fn id(&self) -> Option<u32> {
@@ -126,7 +129,8 @@ impl Process {
 
     fn last_words(&self) -> String {
         let words = std::fs::read(&self.log).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words);
+        let begins = usize::try_from(self.begins).unwrap_or_default();
+        let words = String::from_utf8_lossy(words.get(begins..).unwrap_or_default());
         let lines: Vec<&str> = words.lines().collect();
         let from = lines.len().saturating_sub(LAST_LINES);
         lines.get(from..).unwrap_or_default().join("\n")
@@ -151,5 +155,23 @@ where
             bail!("{what}: nothing after {} s", limit.as_secs());
         }
         sleep(LOOK_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_words_of_a_process_are_its_own_and_none_of_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "an earlier process ran well\n").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo PORT is malformed; exit 1"]);
+        let mut process = Process::start("control", command, &log).unwrap();
+        let ended = process.wait_until(Duration::from_secs(20), || async { false }).await;
+        let words = ended.unwrap_err().to_string();
+        assert!(words.ends_with("its last words:\nPORT is malformed"), "{words}");
     }
 }

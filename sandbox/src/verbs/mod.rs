@@ -6,5 +6,6 @@ pub mod down;
 pub mod part;
 pub mod reproduce;
 pub mod restart;
+mod settings;
 pub mod test;
 pub mod up;

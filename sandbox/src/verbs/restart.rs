@@ -5,7 +5,10 @@ use crate::{
     process::wait_for,
     say,
     stack::Stack,
-    verbs::down::{self, State},
+    verbs::{
+        down::{self, State},
+        settings,
+    },
     workspace,
 };
 use anyhow::{Context as _, bail};
@@ -16,6 +19,9 @@ use tokio::signal::unix::SignalKind;
 
 /// Asks `up` to do it. It is not SIGHUP, by which a terminal that is closed ends what ran in it.
 pub const SIGNAL: SignalKind = SignalKind::user_defined1();
+
+/// What control says before the reason for which it ends.
+const REASON: &str = "control cannot go on: ";
 
 const WITHIN: Duration = Duration::from_mins(2);
 
@@ -79,6 +85,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         let (name, value) = change(setting, |name| {
             std::env::vars().find(|(known, _)| known == name).map(|(_, value)| value)
         })?;
+        if !environment.contains_key(&name) {
+            settings::check(&name)?;
+        }
         environment.insert(name, value);
     }
     environment.retain(|_, value| !value.is_empty());
@@ -92,10 +101,18 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     })
     .await?;
     if !answer.is_empty() {
-        bail!("control does not start with that, and runs as before: {answer}");
+        bail!("control does not start with that, and runs as before: {}", reason_first(&answer));
     }
     say::line("control runs again, and is ready");
     Ok(())
+}
+
+/// Control says last why it ends; whoever asked reads that first.
+fn reason_first(answer: &str) -> String {
+    match answer.split_once(REASON) {
+        Some((before, reason)) => format!("{}\n{before}", reason.trim_end()),
+        None => answer.to_owned(),
+    }
 }
 
 /// What `up` does when it is asked; `tell` writes down what others read, before the answer.
@@ -178,5 +195,16 @@ mod tests {
             let refused = changed(&format!("{name}=whatever")).unwrap_err();
             assert!(refused.contains(name) && !refused.contains("whatever"), "{refused}");
         }
+    }
+
+    #[test]
+    fn the_reason_stands_before_all_else_that_control_said() {
+        let answer = "control ended with exit status: 1; its last words:\nINFO begins\ncontrol cannot go on: \
+            1 settings need attention:\n  PORT is malformed\n";
+        assert_eq!(
+            reason_first(answer),
+            "1 settings need attention:\n  PORT is malformed\ncontrol ended with exit status: 1; its last words:\nINFO begins\n"
+        );
+        assert_eq!(reason_first("cannot read control.env"), "cannot read control.env");
     }
 }
