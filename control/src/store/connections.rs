@@ -273,12 +273,33 @@ impl Store {
         tenant: &TenantId,
         id: ConnectionId,
     ) -> Result<Option<Connection>, StoreError> {
-        let row: Option<Row> =
-            sqlx::query_as(select!("tenant_id = $1 AND connection_id = $2 FOR UPDATE"))
-                .bind(tenant.as_str())
-                .bind(id.as_uuid())
-                .fetch_optional(&mut **tx)
-                .await?;
+        if !lock_row(tx, tenant, id).await? {
+            return Ok(None);
+        }
+        let row: Option<Row> = sqlx::query_as(select!("tenant_id = $1 AND connection_id = $2"))
+            .bind(tenant.as_str())
+            .bind(id.as_uuid())
+            .fetch_optional(&mut **tx)
+            .await?;
         row.map(Connection::try_from).transpose()
     }
+}
+
+/// Keeps others from changing a connection until the transaction ends; `false`, if there is none.
+///
+/// A statement of its own: one that waits for the lock reads the locked row as it is afterwards, and every other table
+/// as it was before (PostgreSQL's manual, 13.2.1).
+pub(super) async fn lock_row(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    id: ConnectionId,
+) -> Result<bool, StoreError> {
+    let locked = sqlx::query(
+        "SELECT FROM connections WHERE tenant_id = $1 AND connection_id = $2 FOR UPDATE",
+    )
+    .bind(tenant.as_str())
+    .bind(id.as_uuid())
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(locked.is_some())
 }

@@ -1,6 +1,6 @@
 //! The looks at the vault for one connection: which one is made, by whom, and what it showed.
 
-use super::{As, Store, StoreError, tx::Tx};
+use super::{As, Store, StoreError, connections::lock_row, tx::Tx};
 use crate::domain::look::{LastLook, Looks, Turn, Wish};
 use chrono::{DateTime, Utc};
 use contract::id::{AttemptId, ConnectionId, TenantId};
@@ -58,18 +58,20 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<Begin, StoreError> {
         let mut tx = self.begin(As::Worker).await?;
-        let row: Option<Row> = sqlx::query_as(
+        if !lock_row(&mut tx, tenant, id).await? {
+            return Ok(Begin::NotFound);
+        }
+        let row: Row = sqlx::query_as(
             "SELECT looked_at, look_found, hurried_for, hurries, refresh_lookups_since, refresh_lookups, (
                  SELECT attempt_id FROM attempts
                  WHERE tenant_id = $1 AND attempt_id = connections.open_attempt_id AND status = 'open'
                    AND callback_started_at IS NOT NULL
-             ) AS awaited FROM connections WHERE tenant_id = $1 AND connection_id = $2 FOR UPDATE",
+             ) AS awaited FROM connections WHERE tenant_id = $1 AND connection_id = $2",
         )
         .bind(tenant.as_str())
         .bind(id.as_uuid())
-        .fetch_optional(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
-        let Some(row) = row else { return Ok(Begin::NotFound) };
         let count = |counted| u8::try_from(counted).unwrap_or(u8::MAX);
         let before = Looks {
             last: row.looked_at.map(|at| LastLook { at, found: row.look_found }),

@@ -4,10 +4,20 @@ use crate::{
     mass_deletion::{LIVE, activate, statuses},
     support::TestApp,
 };
-use control::domain::connection::Reason;
+use contract::id::{AttemptId, NangoConnectionId};
+use control::{
+    domain::{
+        audit::Actor,
+        connection::{Connection, Reason},
+        event::{Event, Refresh, Rules},
+        profile::Profile,
+    },
+    store::{As, Change},
+};
 use nango_stand_in::Mood;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use std::time::Duration;
 
 const OCTOCAT: &str = "583231";
 
@@ -156,5 +166,48 @@ async fn a_renewal_that_nobody_waited_for_is_checked_until_the_provider_says_who
     app.nango.provider().be(Mood::Well);
     minutes(&app, 60).await;
     is_not_octocats(&app.get(id(&started)).await);
+    app.abandon();
+}
+
+/// A callback's lookup and a webhook's may find the same success at the same moment.
+#[sqlx::test(migrator = "control::store::MIGRATIONS")]
+async fn a_success_that_is_found_twice_at_the_same_moment_is_no_renewal(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let started = app.start_connection().await;
+    let attempt = open_attempt(&app).await;
+    let vault: NangoConnectionId = app.authorize(&started).await.parse().unwrap();
+    let (tenant, connection) = ("acme".parse().unwrap(), id(&started).parse().unwrap());
+    let found = async || {
+        let at = app.clock.now();
+        let change = Change {
+            tenant: &tenant,
+            connection,
+            actor: Actor::Vault,
+            request_id: None,
+            at,
+            opens: None,
+            settles: None,
+        };
+        let event = Event::Listed {
+            attempt: AttemptId::from_uuid(attempt),
+            vault: vault.clone(),
+            refresh: Refresh::Works,
+            profile: Profile { account_id: Some(OCTOCAT.to_owned()), ..Profile::default() },
+        };
+        let decide = |connection: &Connection| connection.apply(event, Rules::at(at));
+        app.store.change(As::Worker, change, decide).await.unwrap()
+    };
+    let mut other = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM connections FOR UPDATE").execute(&mut *other).await.unwrap();
+    let both_wait = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while app.count(waiting).await < 2 {}
+        other.commit().await.unwrap();
+    };
+    let all = async { tokio::join!(found(), found(), both_wait) };
+    tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+    let now = app.get(id(&started)).await;
+    assert_eq!((now["status"].as_str(), now["reason"].as_str()), (Some("active"), None), "{now}");
     app.abandon();
 }
